@@ -1,0 +1,10 @@
+"""Gradient statistics of a whole model in one call: norms, largest magnitude, moments, non-finite count, alignment.
+
+This package knows tensors and nothing else. `measure` is its entry; the README beside this file has the
+definitions and their derivations.
+"""
+
+from adaptive_lr_kernels.inputs import STATISTICS
+from adaptive_lr_kernels.measurement import Measurement, measure
+
+__all__ = ["STATISTICS", "Measurement", "measure"]
