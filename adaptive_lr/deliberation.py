@@ -1,0 +1,163 @@
+"""Runs the laws on rows, keeps their states and the record of decisions, and says what is in force at which update.
+
+Knows nothing of optimizers or tensors: rows in, levels and reflexes out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import deque
+from collections.abc import Sequence
+from typing import Any, NamedTuple, overload
+
+from adaptive_lr.controllers.composition import Composition, CompositionState, Decision, Outcome
+from adaptive_lr.plain import check_keys, from_plain, to_plain
+from adaptive_lr.statistics import Phase, Statistics
+from adaptive_lr.trace import Trace, Update
+
+MAX_DECISIONS = 1000
+"""Decisions kept in memory and in checkpoints; the trace has all of them."""
+
+
+class Levels(NamedTuple):
+    """What multiplies base learning rate and base momentum."""
+
+    factor: float
+    momentum: float
+    factors: tuple[float, ...]  # per controller, unbounded
+
+
+class Decisions(Sequence[Decision]):
+    """The latest decisions, oldest first, and how many there were in all."""
+
+    def __init__(self, latest: Sequence[Decision], total: int) -> None:
+        self._latest = tuple(latest)
+        self.total = total
+
+    @overload
+    def __getitem__(self, index: int) -> Decision: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[Decision, ...]: ...
+    def __getitem__(self, index: int | slice) -> Decision | tuple[Decision, ...]:
+        return self._latest[index]
+
+    def __len__(self) -> int:
+        return len(self._latest)
+
+    def __repr__(self) -> str:
+        return f"Decisions({list(self._latest)}, total={self.total})"
+
+
+class Deliberation:
+    """The laws at work.
+
+    Args:
+        composition: the laws.
+        lag: updates between a row and the first update its levels act on, beyond the next one.
+        trace: where rows and decisions are recorded, or None.
+    """
+
+    def __init__(self, composition: Composition, *, lag: int, trace: Trace | None) -> None:
+        self.composition = composition
+        self.lag = lag
+        self.trace = trace
+        self.should_stop = False
+        self.rows = 0  # given to the laws so far
+        self.sees_before = any(c.phase is Phase.BEFORE for c in composition)
+        self._state = composition.init()
+        self._in_force = self._standing()
+        self._due: deque[tuple[int, Levels]] = deque()  # (first update, levels), in order
+        self._decisions: deque[Decision] = deque(maxlen=MAX_DECISIONS)
+        self._total = 0
+
+    @property
+    def decisions(self) -> Decisions:
+        """The latest decisions and their total number."""
+        return Decisions(tuple(self._decisions), self._total)
+
+    def consider(self, row: Statistics, next_update: int) -> Outcome:
+        """Give a row to the laws; what they decide is in force from `next_update + lag` on.
+
+        Args:
+            row: what was measured.
+            next_update: index of the first update that comes after this row's.
+        """
+        self.rows += 1
+        if self.trace is not None:
+            self.trace.record(row)
+        self._state, outcome = self.composition.update(self._state, row)
+        if outcome.decisions:
+            self._decisions.extend(outcome.decisions)
+            self._total += len(outcome.decisions)
+            if self.trace is not None:
+                self.trace.record_decisions(outcome.decisions)
+        self.should_stop = self.should_stop or outcome.stop
+        latest = self._due[-1][1] if self._due else self._in_force
+        if self._state.factors != latest.factors or outcome.momentum != latest.momentum:
+            self._due.append((next_update + self.lag, self._standing()))
+        return outcome
+
+    def levels(self, update: int) -> Levels:
+        """What is in force at an update; never asked for an earlier one again."""
+        while self._due and self._due[0][0] <= update:
+            self._in_force = self._due.popleft()[1]
+        return self._in_force
+
+    def record_update(self, update: Update) -> None:
+        """Write one completed update to the trace."""
+        if self.trace is not None:
+            self.trace.record_update(update)
+
+    def _standing(self) -> Levels:
+        return Levels(self.composition.factor(self._state), self.composition.momentum(self._state), self._state.factors)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything the laws know, as plain values."""
+        return {
+            "controllers": [
+                {"name": name, "state": to_plain(state)}
+                for name, state in zip(self.composition.names, self._state.states, strict=True)
+            ],
+            "factors": list(self._state.factors),
+            "momenta": list(self._state.momenta),
+            "in_force": to_plain(self._in_force),
+            "due": [[update, to_plain(levels)] for update, levels in self._due],
+            "should_stop": self.should_stop,
+            "rows": self.rows,
+            "decisions": [_decision_to_plain(decision) for decision in self._decisions],
+            "decisions_total": self._total,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take over what `state_dict` gave.
+
+        Raises:
+            ValueError: the state is of other controllers, or of another shape.
+        """
+        check_keys("deliberation", state, self.state_dict())
+        names = tuple(entry["name"] for entry in state["controllers"])
+        if names != self.composition.names:
+            raise ValueError(
+                f"the state must be of the attached controllers {list(self.composition.names)}, got {list(names)}"
+            )
+        templates = self.composition.init().states
+        states = tuple(
+            from_plain(template, entry["state"])
+            for template, entry in zip(templates, state["controllers"], strict=True)
+        )
+        levels = Levels(1.0, 1.0, ())
+        self._state = CompositionState(states, tuple(state["factors"]), tuple(state["momenta"]))
+        self._in_force = from_plain(levels, state["in_force"])
+        self._due = deque((update, from_plain(levels, plain)) for update, plain in state["due"])
+        self.should_stop = state["should_stop"]
+        self.rows = state["rows"]
+        self._decisions = deque((_decision_from_plain(d) for d in state["decisions"]), maxlen=MAX_DECISIONS)
+        self._total = state["decisions_total"]
+
+
+def _decision_to_plain(decision: Decision) -> dict[str, Any]:
+    return {**dataclasses.asdict(decision), "phase": str(decision.phase)}
+
+
+def _decision_from_plain(plain: dict[str, Any]) -> Decision:
+    return Decision(**{**plain, "phase": Phase(plain["phase"])})

@@ -1,0 +1,111 @@
+"""What differs between optimizers: where momentum lives, and what an optimizer cannot bear."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+MOMENTUM_BUFFERS = ("momentum_buffer", "exp_avg")
+"""Names under which optimizers keep the running mean of gradients, in torch and in the packages that follow it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What may be changed in an optimizer.
+
+    Attributes:
+        momentum: whether its momentum may be changed between steps.
+        raise_lr: whether the learning rate may be raised above its base.
+        reason: why not, as a sentence; empty where everything may.
+    """
+
+    momentum: bool = True
+    raise_lr: bool = True
+    reason: str = ""
+
+
+def limits(optimizer: Optimizer) -> Limits:
+    """What this optimizer bears.
+
+    Raises:
+        ValueError: Prodigy with different learning rates in its groups: it estimates one step size for all of them.
+    """
+    name = type(optimizer).__name__
+    groups = optimizer.param_groups
+    if callable(getattr(optimizer, "train", None)) and callable(getattr(optimizer, "eval", None)):
+        return Limits(
+            momentum=False,
+            raise_lr=False,
+            reason=f"{name} averages its iterates: its momentum interpolates between train and eval weights, and it "
+            "remembers its largest learning rate, so neither a momentum change nor a raised learning rate is undone",
+        )
+    if "Prodigy" in name:
+        rates = {float(group["lr"]) for group in groups} - {0.0}
+        if len(rates) > 1:
+            raise ValueError(
+                f"{name} supports one learning rate for all parameter groups (or 0), got {sorted(rates)}: "
+                "it estimates a single step size"
+            )
+    if "Lion" in name:
+        return Limits(
+            momentum=False,
+            reason=f"the first beta of {name} interpolates between gradient and momentum; it is no momentum decay",
+        )
+    return Limits()
+
+
+def momentum_key(group: Mapping[str, Any]) -> str | None:
+    """The entry of a parameter group that holds its momentum: `momentum`, `betas` (its first), or None.
+
+    Looked up per group, never in the optimizer's defaults: one optimizer may mix both kinds.
+    """
+    if group.get("momentum") is not None:
+        return "momentum"
+    betas = group.get("betas")
+    if isinstance(betas, tuple | list) and betas:
+        return "betas"
+    return None
+
+
+def momentum(group: Mapping[str, Any]) -> float | None:
+    """The momentum of a parameter group, or None where it has none."""
+    key = momentum_key(group)
+    if key is None:
+        return None
+    return float(group["momentum"] if key == "momentum" else group["betas"][0])
+
+
+def with_momentum(group: Mapping[str, Any], value: Any) -> tuple[str, Any]:
+    """The group entry (key, value) that holds a new momentum; the other betas and the container's type are kept.
+
+    Raises:
+        ValueError: the group has no momentum.
+    """
+    key = momentum_key(group)
+    if key is None:
+        raise ValueError("the parameter group has no momentum to set")
+    if key == "momentum":
+        return key, value
+    betas = group["betas"]
+    return key, type(betas)((value, *betas[1:]))
+
+
+def scaled_momentum(group: Mapping[str, Any], scale: float) -> tuple[str, Any]:
+    """The group entry (key, value) with the momentum multiplied by `scale`."""
+    key = momentum_key(group)
+    return with_momentum(group, (group["momentum"] if key == "momentum" else group["betas"][0]) * scale)
+
+
+def momentum_buffer(optimizer: Optimizer, parameter: torch.Tensor) -> torch.Tensor | None:
+    """The running mean of gradients that the optimizer keeps for a parameter, or None where it keeps none (yet)."""
+    state = optimizer.state.get(parameter)
+    if state:
+        for name in MOMENTUM_BUFFERS:
+            buffer = state.get(name)
+            if isinstance(buffer, torch.Tensor):
+                return buffer
+    return None
