@@ -1,0 +1,193 @@
+"""The command line: `adaptive-lr compare`, `plot` and `explain`.
+
+Only click is imported at the top, so that `--help` answers at once.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+EXIT_FAILURE = 1
+EXIT_INTERRUPTED = 130
+"""What shells report for a command that Ctrl-C ended."""
+
+MAX_LISTED_FAILURES = 20
+
+COMPARE_EXAMPLES = """\b
+Examples:
+  adaptive-lr compare                                       all recipes on scikit-learn's digits
+  adaptive-lr compare --recipe cosine --recipe cosine+guarded --optimizer adamw
+  adaptive-lr compare --lr 0.01 --lr 0.1 --lr 1 --seeds 10
+  adaptive-lr compare --workload my_model.py:MyWorkload --output runs/mine
+"""
+
+PLOT_EXAMPLES = """\b
+Examples:
+  adaptive-lr plot cosine
+  adaptive-lr plot cosine "one_cycle(pct_start=0.3)" --steps 1000 --output schedules.png
+"""
+
+EXPLAIN_EXAMPLES = """\b
+Example:
+  adaptive-lr explain runs/compare/tensorboard/sgd/cosine+guarded/peak-lr=1
+"""
+
+
+class OneSentence(click.Group):
+    """A group whose every error is one sentence on stderr: no usage screen, no traceback."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
+        """Run the command; see `click.Command.main`."""
+        run: Callable[..., Any] = super().main
+        if not standalone_mode:
+            return run(*args, standalone_mode=False, **kwargs)
+        try:
+            sys.exit(run(*args, standalone_mode=False, **kwargs) or 0)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            sys.exit(error.exit_code)
+        except click.ClickException as error:
+            click.echo(f"adaptive-lr: {' '.join(error.format_message().split())}", err=True)
+            sys.exit(error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("adaptive-lr: stopped", err=True)
+            sys.exit(EXIT_INTERRUPTED)
+        except OSError as error:
+            sentence = str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
+            click.echo(f"adaptive-lr: {sentence}", err=True)
+            sys.exit(EXIT_FAILURE)
+
+
+@click.group(cls=OneSentence, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="adaptive-lr", prog_name="adaptive-lr")
+def main() -> None:
+    """Learning rates that look after themselves, over any PyTorch optimizer and base schedule."""
+    logging.basicConfig(level=logging.WARNING, format="adaptive-lr: %(message)s")
+
+
+@main.command(short_help="Compare adaptive with fixed schedules on a workload.", epilog=COMPARE_EXAMPLES)
+@click.option("--workload", default="digits", show_default=True, metavar="NAME|FILE.py:ATTRIBUTE|MODULE:ATTRIBUTE",
+              help="What is trained; your own as a class that follows adaptive_lr.study.Workload.")  # fmt: skip
+@click.option("--recipe", "recipes", multiple=True, metavar="NAME",
+              help="A recipe to compare; again for more.  [default: all]")  # fmt: skip
+@click.option("--optimizer", "optimizers", multiple=True, metavar="sgd|adamw",
+              help="An optimizer to compare with; again for more.  [default: all]")  # fmt: skip
+@click.option("--lr", "learning_rates", multiple=True, type=float, metavar="RATE",
+              help="A peak learning rate; again for more.  [default: seven for each optimizer]")  # fmt: skip
+@click.option("--seeds", default=5, show_default=True, help="Repetitions, shared by all recipes.")
+@click.option("--steps", type=int, help="Updates of each run.  [default: the workload's own]")
+@click.option("--jobs", default="auto", show_default=True, metavar="N|auto",
+              help="Processes, each with one thread; auto: one for each core.")  # fmt: skip
+@click.option("--output", type=click.Path(path_type=Path), default=Path("runs/compare"), show_default=True,
+              help="Folder for tables, figure, results and TensorBoard runs.")  # fmt: skip
+@click.option("--tensorboard/--no-tensorboard", default=True, show_default=True, help="Show runs in TensorBoard.")
+@click.pass_context
+def compare(
+    context: click.Context,
+    workload: str,
+    recipes: tuple[str, ...],
+    optimizers: tuple[str, ...],
+    learning_rates: tuple[float, ...],
+    seeds: int,
+    steps: int | None,
+    jobs: str,
+    output: Path,
+    tensorboard: bool,
+) -> None:
+    """Train with fixed and with adaptive recipes, over peak learning rates from too small to far too large.
+
+    Leaves a folder with the tables, a figure of loss against peak learning rate, TensorBoard runs and one record a
+    run. Every finished run is kept: after Ctrl-C or a crash, the same command goes on where it was.
+    """
+    num_jobs = _jobs(jobs)
+    try:
+        from adaptive_lr.study.compare import InterruptedStudyError
+        from adaptive_lr.study.compare import compare as carry_out
+        from adaptive_lr.study.study import Study
+    except ModuleNotFoundError as error:
+        raise _missing(error) from error
+    from adaptive_lr.study.errors import StudyError
+
+    try:
+        defaults = Study()
+        study = Study(
+            workload=workload,
+            recipes=recipes or defaults.recipes,
+            optimizers=optimizers or defaults.optimizers,
+            learning_rates=learning_rates or None,
+            seeds=seeds,
+            steps=steps,
+        )
+        failed = carry_out(study, output, jobs=num_jobs, tensorboard=tensorboard)
+    except InterruptedStudyError as error:
+        click.echo(f"adaptive-lr: {error}", err=True)
+        context.exit(EXIT_INTERRUPTED)
+    except StudyError as error:
+        raise click.ClickException(str(error)) from error
+    if failed:
+        click.echo(f"adaptive-lr: {len(failed)} runs failed; the same command tries them again:", err=True)
+        for result in failed[:MAX_LISTED_FAILURES]:
+            click.echo(f"  {result.run}: {result.error.strip().splitlines()[-1]}", err=True)
+        if len(failed) > MAX_LISTED_FAILURES:
+            click.echo(f"  and {len(failed) - MAX_LISTED_FAILURES} more (see results/ in {output})", err=True)
+        context.exit(EXIT_FAILURE)
+
+
+@main.command(short_help="Draw base schedules.", epilog=PLOT_EXAMPLES)
+@click.argument("schedule", nargs=-1, required=True)
+@click.option("--steps", default=1000, show_default=True, type=click.IntRange(min=1), help="Updates of a whole run.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("schedules.png"), show_default=True,
+              help="File to write: .png, .pdf or .svg.")  # fmt: skip
+def plot(schedule: tuple[str, ...], steps: int, output: Path) -> None:
+    """Draw one or more base schedules as factors over the steps of a run."""
+    from adaptive_lr import schedules
+
+    try:
+        chosen = {text: schedules.from_text(text, total_steps=steps) for text in schedule}
+        schedules.draw(chosen, steps, output)
+    except ModuleNotFoundError as error:
+        raise _missing(error) from error
+    except (ValueError, TypeError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(f"wrote {output}")
+
+
+@main.command(short_help="Say what a run changed, when and why.", epilog=EXPLAIN_EXAMPLES)
+@click.argument("run", type=click.Path(path_type=Path))
+def explain(run: Path) -> None:
+    """Say in words what control changed in a run, when and why, from the trace it left in a folder."""
+    from adaptive_lr import trace
+
+    try:
+        text = trace.explain(trace.read_trace(run))
+    except (ValueError, TypeError) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(text)
+
+
+def _jobs(text: str) -> int | None:
+    if text == "auto":
+        return None
+    try:
+        number = int(text)
+    except ValueError:
+        raise click.ClickException(f"--jobs must be a number >= 1 or auto, got {text!r}") from None
+    if number < 1:
+        raise click.ClickException(f"--jobs must be >= 1 or auto, got {number}")
+    return number
+
+
+def _missing(error: ModuleNotFoundError) -> click.ClickException:
+    return click.ClickException(
+        f'{error.name} is not installed, and this command needs it: run `pip install "adaptive-lr[compare]"`'
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Errors that a person who runs a study can do something about: one clear sentence each."""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+
+class StudyError(Exception):
+    """Something in what was asked for is wrong; the message is one sentence that says what and how to go on."""
+
+
+def require(module: str) -> ModuleType:
+    """Import a module that only comparisons need.
+
+    Raises:
+        StudyError: it is not installed; the sentence says which extra brings it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        package = module.partition(".")[0]
+        if error.name is not None and error.name.partition(".")[0] != package:
+            raise
+        raise StudyError(
+            f'{package} is not installed, and comparisons need it: run `pip install "adaptive-lr[compare]"`'
+        ) from error

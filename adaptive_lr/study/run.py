@@ -1,0 +1,253 @@
+"""One run: a configuration, its hash, and what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import lru_cache
+from importlib.metadata import version
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from adaptive_lr import AdaptiveLR
+from adaptive_lr.study.errors import StudyError
+from adaptive_lr.study.recipe import EVALUATION_METRIC, BaseSchedule, Recipe, find_optimizer, find_recipe
+from adaptive_lr.study.workload import Evaluation, Split, Workload, fingerprint, load_workload
+
+NONFINITE_PATIENCE = 20
+"""A run whose training loss was not finite this many times in a row has diverged. More than one, so that a recipe
+that recovers from a lost batch may; the same for all recipes."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One cell of a study: what to train, how, and with which seed.
+
+    Attributes:
+        workload: a reference that `load_workload` understands.
+        optimizer, recipe: names known to `recipe.find_optimizer` and `recipe.find_recipe`.
+        peak_lr: peak learning rate, > 0.
+        seed: repetition; equal seeds share initial weights and batches over all recipes, optimizers and rates.
+        steps: optimizer updates, >= 1.
+    """
+
+    workload: str
+    optimizer: str
+    recipe: str
+    peak_lr: float
+    seed: int
+    steps: int
+
+    def configuration(self) -> dict[str, Any]:
+        """Everything that decides the result, as plain values."""
+        return {
+            **asdict(self),
+            "workload_source": fingerprint(self.workload),
+            "optimizer_settings": dict(find_optimizer(self.optimizer).settings),
+            "recipe_identity": find_recipe(self.recipe).identity(self.steps),
+            "adaptive_lr": _version(),
+        }
+
+    def key(self) -> str:
+        """SHA-256 of the canonical configuration: the name of the result."""
+        canonical = json.dumps(self.configuration(), sort_keys=True, separators=(",", ":"), default=str)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    def __str__(self) -> str:
+        return f"{self.recipe} with {self.optimizer} at peak LR {self.peak_lr:g}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What came of a run.
+
+    Attributes:
+        run: what was asked for.
+        key: its hash.
+        status: "completed"; "stopped" (a controller ended it); "diverged" (see `NONFINITE_PATIENCE`; also a final
+            loss that is not finite); "failed" (it raised; only `error` and `seconds` say more).
+        initial: validation loss and accuracy before the first update.
+        validation, test: loss and accuracy after the last update; a diverged run has an infinite loss.
+        evaluations: (updates done, validation loss, accuracy or None) in order.
+        train_losses: loss of each batch, at the weights before its update.
+        learning_rates: effective learning rate of each update (first parameter group).
+        decisions: what controllers changed and why, as plain values (the last ones, if there were very many).
+        num_decisions: how many there were.
+        seconds: wall time. Runs that shared a machine are no measure of a recipe's cost.
+        environment: versions and machine.
+        error: the traceback of a failed run.
+    """
+
+    run: Run
+    key: str
+    status: str
+    initial: Evaluation | None = None
+    validation: Evaluation | None = None
+    test: Evaluation | None = None
+    evaluations: tuple[tuple[int, float, float | None], ...] = ()
+    train_losses: tuple[float, ...] = ()
+    learning_rates: tuple[float, ...] = ()
+    decisions: tuple[Mapping[str, Any], ...] = ()
+    num_decisions: int = 0
+    seconds: float = 0.0
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the run was carried out; a diverged run was."""
+        return self.status != "failed"
+
+    def outcome(self) -> dict[str, Any]:
+        """All that must be equal when the run is repeated, whichever engine does it."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name not in ("seconds", "environment")}
+
+
+def derive_seed(workload: str, repetition: int, purpose: str) -> int:
+    """A seed from the workload's name and the repetition, never from the recipe: recipes share their luck.
+
+    Returns:
+        An integer in [0, 2^63).
+    """
+    digest = hashlib.sha256(f"{workload}/{repetition}/{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+@lru_cache
+def _version() -> str:
+    return version("adaptive-lr")
+
+
+def execute(run: Run, *, trace: Path | None = None) -> RunResult:
+    """Carry out one run, on one thread, with torch's random state left as it was found.
+
+    Args:
+        run: what to do.
+        trace: folder for the trace of an adaptive recipe, or None.
+
+    Raises:
+        StudyError: the workload, optimizer or recipe does not exist, or the batches end too soon.
+        Exception: whatever the workload raises.
+    """
+    started = time.perf_counter()
+    key, recipe, workload = run.key(), find_recipe(run.recipe), load_workload(run.workload)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # two runs side by side with two threads each are several times slower
+    try:
+        with torch.random.fork_rng(devices=[]):
+            outcome = _train(run, recipe, workload, trace)
+    finally:
+        torch.set_num_threads(threads)
+    return RunResult(run, key, **outcome, seconds=time.perf_counter() - started, environment=environment())
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for the record."""
+    return {
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "adaptive_lr": _version(),
+        "platform": platform.platform(),
+        "cpus": os.cpu_count(),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+    }
+
+
+def _train(run: Run, recipe: Recipe, workload: Workload, trace: Path | None) -> dict[str, Any]:
+    seed = derive_seed(workload.name, run.seed, "weights")
+    torch.manual_seed(seed)
+    model = workload.build_model(seed)
+    torch.manual_seed(seed)  # what follows (dropout, say) must not depend on how many numbers the weights took
+    optimizer = find_optimizer(run.optimizer).build(model.parameters(), run.peak_lr)
+    schedule = recipe.schedule(optimizer, run.peak_lr, run.steps)
+    control = None
+    if recipe.controllers is not None:
+        laws = recipe.controllers(run.steps)
+        control = AdaptiveLR(optimizer, laws, schedule=schedule.per_step, trace=trace)
+
+    initial = _evaluate(workload, model, "validation")
+    evaluations: list[tuple[int, float, float | None]] = [(0, *initial)]
+    losses: list[float] = []
+    rates: list[float] = []
+    nonfinite, status = 0, "completed"
+    batches = workload.batches(derive_seed(workload.name, run.seed, "batches"))
+    for step, batch in enumerate(islice(batches, run.steps), start=1):
+        loss = workload.loss(model, batch)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        base = float(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        losses.append(loss.item())
+        rates.append(base if control is None else float(control.get_last_lr()[0]))
+        if control is not None:
+            control.step(losses[-1])
+        elif schedule.per_step is not None:
+            schedule.per_step.step()
+
+        nonfinite = 0 if math.isfinite(losses[-1]) else nonfinite + 1
+        if nonfinite >= NONFINITE_PATIENCE:
+            status = "diverged"
+            break
+        if step % workload.evaluation_interval == 0 or step == run.steps:
+            evaluation = _evaluate(workload, model, "validation")
+            evaluations.append((step, *evaluation))
+            _report(evaluation.loss, schedule, control)
+        if control is not None and control.should_stop:
+            status = "stopped"
+            break
+
+    if len(losses) < run.steps and status == "completed":
+        raise StudyError(
+            f"workload {workload.name!r} gave only {len(losses)} batches for {run.steps} steps; they must not end"
+        )
+    validation, test = _evaluate(workload, model, "validation"), _evaluate(workload, model, "test")
+    if not (math.isfinite(validation.loss) and math.isfinite(test.loss)):
+        status = "diverged"
+    if status == "diverged":
+        validation, test = validation._replace(loss=math.inf), test._replace(loss=math.inf)
+    decisions: tuple[Mapping[str, Any], ...] = ()
+    num_decisions = 0
+    if control is not None:
+        decisions = tuple({**asdict(decision), "phase": decision.phase.value} for decision in control.decisions)
+        num_decisions = control.decisions.total
+        control.detach()
+    return {
+        "status": status,
+        "initial": initial,
+        "validation": validation,
+        "test": test,
+        "evaluations": tuple(evaluations),
+        "train_losses": tuple(losses),
+        "learning_rates": tuple(rates),
+        "decisions": decisions,
+        "num_decisions": num_decisions,
+    }
+
+
+def _evaluate(workload: Workload, model: torch.nn.Module, split: Split) -> Evaluation:
+    training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            loss, accuracy = workload.evaluate(model, split)
+    finally:
+        model.train(training)
+    return Evaluation(float(loss), None if accuracy is None else float(accuracy))
+
+
+def _report(loss: float, schedule: BaseSchedule, control: AdaptiveLR | None) -> None:
+    if schedule.per_evaluation is not None:
+        schedule.per_evaluation.step(loss)
+    if control is not None:
+        control.observe(**{EVALUATION_METRIC: loss})

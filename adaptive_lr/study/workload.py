@@ -1,0 +1,171 @@
+"""What is trained: the protocol that a model and its data follow to be compared, and how one is found by name."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.util
+import math
+import os
+import sys
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from adaptive_lr.study.errors import StudyError
+
+Split = Literal["validation", "test"]
+
+BUILT_IN = {"digits": "adaptive_lr.study.digits:Digits"}
+"""Workloads that have a name of their own."""
+
+
+class Evaluation(NamedTuple):
+    """A model judged on one split.
+
+    Attributes:
+        loss: mean loss over the split.
+        accuracy: share of right answers in [0, 1], or None where the task has no such thing.
+    """
+
+    loss: float
+    accuracy: float | None = None
+
+
+@runtime_checkable
+class Workload(Protocol):
+    """A model, its data and its horizon.
+
+    A run builds the model, takes `total_steps` batches, evaluates on the validation split every
+    `evaluation_interval` steps and at the end, and on the test split once, at the end. Everything must follow from the
+    seed alone: the same seed gives the same initial weights and the same batches to every recipe.
+
+    Attributes:
+        name: how the workload is called in tables; part of the seed of every run.
+        total_steps: optimizer updates of one run, unless the study says otherwise; >= 1.
+        evaluation_interval: updates between two evaluations, usually one epoch; >= 1.
+    """
+
+    name: str
+    total_steps: int
+    evaluation_interval: int
+
+    def build_model(self, seed: int) -> nn.Module:
+        """A new model. torch's global generator is already seeded with `seed` when this is called."""
+        ...
+
+    def batches(self, seed: int) -> Iterator[Any]:
+        """An endless stream of training batches, in an order that depends on `seed` alone."""
+        ...
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """The training loss on one batch: a 0-d tensor to call `backward` on."""
+        ...
+
+    def evaluate(self, model: nn.Module, split: Split) -> Evaluation:
+        """Judge a model (already in evaluation mode, without gradients) on one split."""
+        ...
+
+
+_PROTOCOL = ("name", "total_steps", "evaluation_interval", "build_model", "batches", "loss", "evaluate")
+
+
+@lru_cache(maxsize=32)
+def load_workload(reference: str) -> Workload:
+    """Find a workload by name.
+
+    Args:
+        reference: a built-in name (`digits`), ``package.module:attribute``, or ``path/to/file.py:attribute``. The
+            attribute is a workload, or a class or function that makes one without arguments.
+
+    Raises:
+        StudyError: there is no such workload, it cannot be imported, or it does not follow the protocol.
+    """
+    target = BUILT_IN.get(reference, reference)
+    place, separator, attribute = target.rpartition(":")
+    if not separator or not place or not attribute:
+        raise StudyError(
+            f"unknown workload {reference!r}; known: {', '.join(sorted(BUILT_IN))}, "
+            "or your own as `file.py:attribute` or `module:attribute`"
+        )
+    try:
+        module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
+        found = getattr(module, attribute)
+        workload = found if isinstance(found, Workload) and not isinstance(found, type) else found()
+    except StudyError:
+        raise
+    except Exception as error:
+        raise StudyError(f"workload {reference!r} cannot be loaded: {describe(error)}") from error
+    return _checked(reference, workload)
+
+
+@lru_cache(maxsize=32)
+def fingerprint(reference: str) -> str:
+    """SHA-256 of the source file that defines a workload: an edited workload is another workload.
+
+    Raises:
+        StudyError: see `load_workload`.
+    """
+    workload = load_workload(reference)
+    source = getattr(sys.modules.get(type(workload).__module__), "__file__", None)
+    if source is None:
+        return ""
+    return hashlib.sha256(Path(source).read_bytes()).hexdigest()
+
+
+def check_start(workload: Workload, evaluation: Evaluation) -> None:
+    """Refuse a workload that is broken before the first update.
+
+    Raises:
+        StudyError: the loss at initialisation is not finite.
+    """
+    if not math.isfinite(evaluation.loss):
+        raise StudyError(
+            f"workload {workload.name!r} has a validation loss of {evaluation.loss} at initialisation; "
+            "it must be finite"
+        )
+
+
+def describe(error: BaseException) -> str:
+    """An exception as half a sentence: its type and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _import_module(name: str) -> ModuleType:
+    # A user's own module usually lies in the folder the command is run from, as for `python -m`.
+    folder = os.getcwd()
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    return importlib.import_module(name)
+
+
+def _import_file(path: Path) -> ModuleType:
+    if not path.is_file():
+        raise StudyError(f"workload file {str(path)!r} does not exist")
+    name = f"adaptive_lr_workload_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
+    specification = importlib.util.spec_from_file_location(name, path)
+    if specification is None or specification.loader is None:
+        raise StudyError(f"workload file {str(path)!r} is not a Python file")
+    module = importlib.util.module_from_spec(specification)
+    sys.modules[name] = module  # dataclasses and pickle look their module up by name
+    specification.loader.exec_module(module)
+    return module
+
+
+def _checked(reference: str, workload: object) -> Workload:
+    missing = [name for name in _PROTOCOL if not hasattr(workload, name)]
+    if missing:
+        raise StudyError(f"workload {reference!r} lacks {', '.join(missing)} (see adaptive_lr.study.Workload)")
+    assert isinstance(workload, Workload)
+    if not isinstance(workload.name, str) or not workload.name:
+        raise StudyError(f"workload {reference!r} must have a name, a non-empty string; got {workload.name!r}")
+    for name in ("total_steps", "evaluation_interval"):
+        value = getattr(workload, name)
+        if not isinstance(value, int) or value < 1:
+            raise StudyError(f"workload {reference!r} must have {name} >= 1, an integer; got {value!r}")
+    return workload

@@ -1,0 +1,62 @@
+"""The figure: every recipe in its panel, the same bytes from the same numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from matplotlib.figure import Figure
+
+from adaptive_lr.study import OPTIMIZERS, RECIPES, Evaluation, Run, RunResult, summarise
+from adaptive_lr.study.figure import draw
+
+
+def results(seeds: int = 3) -> list[RunResult]:
+    return [
+        RunResult(
+            run := Run("digits", optimizer, recipe, peak, seed, 10),
+            str(run),
+            "completed",
+            initial=Evaluation(2.3, 0.1),
+            validation=Evaluation(min(3.0, 0.1 + 0.01 * seed + peak), 0.9),
+            test=Evaluation(0.3, 0.9),
+        )
+        for optimizer in OPTIMIZERS
+        for recipe in RECIPES
+        for peak in (0.01, 0.1, 10.0)
+        for seed in range(seeds)
+    ]
+
+
+def test_a_row_for_each_optimizer_and_a_panel_for_each_base_with_both_recipes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Titles name the bases; a panel has a line for the fixed recipe, one for its partner, one for initialisation."""
+    drawn: list[Figure] = []
+    save = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k)))
+    draw(summarise(results()), tmp_path / "figure", workload="digits")
+    panels = drawn[0].get_axes()
+    assert len(panels) == 2 * 4
+    assert [panel.get_title() for panel in panels[:4]] == ["cosine", "one-cycle", "step", "plateau"]
+    for panel in panels:
+        fixed, adaptive, initial = panel.get_lines()
+        assert fixed.get_linestyle() != adaptive.get_linestyle() == "-"
+        assert list(adaptive.get_ydata()) == pytest.approx([0.12, 0.21, 2.3])  # clipped at initialisation
+        assert set(initial.get_ydata()) == {2.3}
+        assert len(panel.collections) == 2  # a band for each
+
+
+def test_the_files_are_there_and_the_pdf_is_reproducible(tmp_path: Path) -> None:
+    summaries = summarise(results())
+    first = draw(summaries, tmp_path / "one", workload="digits")
+    second = draw(summaries, tmp_path / "two", workload="digits")
+    assert [path.name for path in first] == ["one.pdf", "one.png"]
+    assert first[0].read_bytes() == second[0].read_bytes()
+    assert first[0].read_bytes().startswith(b"%PDF")
+    assert first[1].read_bytes().startswith(b"\x89PNG")
+
+
+def test_one_seed_and_one_recipe_are_drawn_without_bands(tmp_path: Path) -> None:
+    chosen = [result for result in results(seeds=1) if result.run.recipe == "step" and result.run.optimizer == "sgd"]
+    assert all(path.stat().st_size > 1000 for path in draw(summarise(chosen), tmp_path / "f", workload="digits"))

@@ -1,0 +1,120 @@
+"""A workload of milliseconds, and workloads that are broken in one way each."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from adaptive_lr.study import Evaluation
+
+
+class Tiny:
+    """Two noisy classes in eight dimensions, and a perceptron."""
+
+    name = "tiny"
+    total_steps = 12
+    evaluation_interval = 4
+
+    def __init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        features = torch.randn(96, 8, generator=generator)
+        classes = (features[:, 0] + 0.3 * torch.randn(96, generator=generator) > 0).long()
+        self.features, self.classes = features, classes
+        self.rows = {"train": slice(0, 48), "validation": slice(48, 72), "test": slice(72, 96)}
+
+    def build_model(self, seed: int) -> nn.Module:
+        return nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Dropout(0.1), nn.Linear(8, 2))
+
+    def batches(self, seed: int):
+        generator = torch.Generator().manual_seed(seed)
+        while True:
+            index = torch.randint(48, (16,), generator=generator)
+            yield self.features[index], self.classes[index]
+
+    def loss(self, model, batch):
+        return F.cross_entropy(model(batch[0]), batch[1])
+
+    def evaluate(self, model, split):
+        rows = self.rows[split]
+        scores = model(self.features[rows])
+        accuracy = (scores.argmax(1) == self.classes[rows]).double().mean().item()
+        return Evaluation(F.cross_entropy(scores, self.classes[rows]).item(), accuracy)
+
+
+class Slow(Tiny):
+    """Slow enough for a test to interrupt."""
+
+    def loss(self, model, batch):
+        import time
+
+        time.sleep(0.01)
+        return super().loss(model, batch)
+
+
+class NoAccuracy(Tiny):
+    """A task that is judged by its loss alone."""
+
+    def evaluate(self, model, split):
+        return Evaluation(super().evaluate(model, split).loss)
+
+
+class Explodes(Tiny):
+    """Every loss but the evaluations is NaN."""
+
+    def loss(self, model, batch):
+        return super().loss(model, batch) * float("nan")
+
+    total_steps = 40
+
+
+class NanAtStart(Tiny):
+    def evaluate(self, model, split):
+        return Evaluation(float("nan"), 0.5)
+
+
+class RaisesAtStart(Tiny):
+    def build_model(self, seed):
+        raise RuntimeError("no such layer\nsecond line")
+
+
+class RaisesInTraining(Tiny):
+    """Raises in the third batch, for half of the seeds; not at all once the file `mended` is there."""
+
+    def batches(self, seed):
+        for number, batch in enumerate(super().batches(seed)):
+            if number == 2 and seed % 2 and not os.path.exists(os.environ.get("TINY_MENDED", "")):
+                raise RuntimeError("the data is broken")
+            yield batch
+
+
+class DiesInTraining(Tiny):
+    """Kills its process, as the kernel does to one that takes too much memory."""
+
+    def loss(self, model, batch):
+        os._exit(9)
+
+
+class TooFewBatches(Tiny):
+    def batches(self, seed):
+        return itertools.islice(super().batches(seed), 3)
+
+
+class RaisesInConstructor(Tiny):
+    def __init__(self):
+        raise FileNotFoundError("data.csv")
+
+
+class Incomplete:
+    name = "incomplete"
+    total_steps = 3
+
+
+class BadHorizon(Tiny):
+    total_steps = 0
+
+
+instance = Tiny()
