@@ -1,0 +1,42 @@
+# Every target sets itself up: `install` builds .venv from the pinned set in constraints.txt.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: help install compare test wheel-test check clean
+
+help:  ## Show this list.
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+install: $(STAMP)  ## Build .venv from the pinned set.
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	@touch $@
+
+compare: $(STAMP)  ## Compare adaptive with fixed schedules on digits (the main job).
+	$(BIN)/adaptive-lr compare $(ARGS)
+
+test: $(STAMP)  ## Run the whole test suite.
+	$(BIN)/python -m pytest -n 2 $(ARGS)
+
+# The wheel in a fresh environment, its sources out of reach; only its dependencies come from .venv.
+wheel-test: $(STAMP)  ## Build the wheel and run the suite against it, from another folder.
+	rm -rf build dist
+	$(BIN)/python -m build --wheel --no-isolation --outdir dist . > /dev/null
+	$(PYTHON) -m venv build/wheel
+	$(BIN)/python -c "import sysconfig; print(sysconfig.get_paths()['purelib'])" \
+		> "$$(build/wheel/bin/python -c "import sysconfig; print(sysconfig.get_paths()['purelib'])")/dependencies.pth"
+	build/wheel/bin/python -m pip install --quiet --no-deps --no-index dist/*.whl
+	mkdir -p build/suite && cp -r tests pyproject.toml build/suite
+	cd build/suite && ../wheel/bin/python -m pytest -n 2 $(ARGS)
+
+check: $(STAMP)  ## Lint, formatting and types.
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:  ## Remove what the other targets made.
+	rm -rf $(VENV) build dist *.egg-info runs
