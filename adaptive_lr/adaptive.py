@@ -9,6 +9,7 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
@@ -18,6 +19,7 @@ from adaptive_lr.deliberation import Decisions, Deliberation
 from adaptive_lr.layer import Layer, as_float, is_controlled
 from adaptive_lr.meter import Meter
 from adaptive_lr.plain import check_keys
+from adaptive_lr.snapshot import Snapshot
 from adaptive_lr.statistics import MEASURED_STATISTICS, Phase, Statistics
 from adaptive_lr.trace import Header, Trace, describe_controllers, open_trace
 
@@ -57,11 +59,13 @@ class AdaptiveLR:
         lag: updates by which decided levels act later than the next update; reflexes (damp, skip) always act in the
             step itself. None: 0.
         shadow: decide and record, change nothing.
+        model: whose buffers a rewind puts back beside the parameters (running statistics of batch normalisation).
 
     Raises:
         TypeError: an argument is of the wrong kind.
         ValueError: the optimizer is under control already, `lag` is negative, the scheduler belongs to another
-            optimizer or needs a metric (`ReduceLROnPlateau`).
+            optimizer or needs a metric (`ReduceLROnPlateau`), or a controller that sweeps the learning rate is asked to
+            do so in shadow, with a lag, or on an optimizer that remembers its largest learning rate.
     """
 
     def __init__(
@@ -73,6 +77,7 @@ class AdaptiveLR:
         trace: str | PathLike[str] | SummaryWriter | Trace | None = None,
         lag: int | None = None,
         shadow: bool = False,
+        model: nn.Module | None = None,
     ) -> None:
         optimizer = _unwrapped(optimizer)
         if is_controlled(optimizer):
@@ -83,19 +88,30 @@ class AdaptiveLR:
         composition = guarded() if controllers is None else compose(controllers)
         lag = _valid_lag(lag)
         limits = optimizers.limits(optimizer)
+        if composition.holds_lr:
+            _check_sweep(composition, limits, lag=lag, shadow=shadow)
+        if model is not None and not isinstance(model, nn.Module):
+            raise TypeError(f"model must be a torch.nn.Module or None, got {type(model).__name__}")
         self._schedule = _base_schedule(schedule, optimizer)
         recorder = open_trace(trace)
         requires = composition.requires | (frozenset() if recorder is None else recorder.requires)
         per_group = recorder is not None or any(controller.per_group for controller in composition)
         self._deliberation = Deliberation(composition, lag=lag, trace=recorder)
-        self._layer = Layer(self._deliberation, Meter(requires, per_group=per_group), limits=limits, shadow=shadow)
+        ratio = recorder is not None and "update_ratio" in recorder.requires
+        meter = Meter(requires, per_group=per_group, always_ratio=ratio)
+        self._layer = Layer(self._deliberation, meter, limits=limits, shadow=shadow)
         self._optimizer = weakref.ref(optimizer)
         if recorder is not None:
             recorder.begin(_header(optimizer, composition, lag=lag, shadow=shadow))
-        if isinstance(self._schedule, _CallableSchedule):
-            self._schedule.apply(optimizer)
-        self._deliberation.consider(Statistics(0, Phase.START), 0)
+        self._model = None if model is None else weakref.ref(model)
         self._layer.attach(optimizer)
+        try:
+            self._consider(Statistics(0, Phase.START, self._start_values(optimizer, composition)), optimizer)
+            if isinstance(self._schedule, _CallableSchedule):
+                self._schedule.apply(optimizer)
+        except BaseException:
+            self.detach()
+            raise
 
     # ---------------------------------------------------------------- in the loop
 
@@ -116,7 +132,7 @@ class AdaptiveLR:
         metrics = {} if loss is None else _metrics(loss, "loss")
         self._layer.settle(optimizer)
         row = self._layer.take_row(metrics)
-        self._deliberation.consider(row, self._layer.updates)
+        self._consider(row, optimizer)
         if self._schedule is not None:
             self._schedule.step(optimizer)
 
@@ -131,9 +147,9 @@ class AdaptiveLR:
         """
         if not metrics:
             raise ValueError("observe needs at least one metric, for example observe(val_loss=0.31); got none")
-        self._attached()
+        optimizer = self._attached()
         row = Statistics(self._layer.updates, Phase.OBSERVATION, _metrics(metrics, "metrics"))
-        self._deliberation.consider(row, self._layer.updates)
+        self._consider(row, optimizer)
 
     # ---------------------------------------------------------------- reading
 
@@ -193,9 +209,9 @@ class AdaptiveLR:
         if not isinstance(state, Mapping):
             raise TypeError(f"state must be a mapping from AdaptiveLR.state_dict(), got {type(state).__name__}")
         before = self.state_dict()
-        check_keys("AdaptiveLR", dict(state), before)
-        if state["version"] != STATE_VERSION:
+        if state.get("version", STATE_VERSION) != STATE_VERSION:  # first: another version may have other keys
             raise ValueError(f"state must be of version {STATE_VERSION}, got version {state['version']}")
+        check_keys("AdaptiveLR", dict(state), before)
         if (state["schedule"] is None) != (self._schedule is None):
             given, attached = ("no", "a") if state["schedule"] is None else ("a", "no")
             raise ValueError(f"state must fit the schedule: it has {given} schedule, this control has {attached}")
@@ -215,6 +231,11 @@ class AdaptiveLR:
     def _load(self, state: Mapping[str, Any], optimizer: Optimizer) -> None:
         self._deliberation.load_state_dict(state["deliberation"])
         self._layer.load_state_dict(state["layer"])
+        saved, groups = len(self._layer.last_lr or ()), len(optimizer.param_groups)
+        if saved > groups:
+            raise ValueError(
+                f"state must fit the optimizer: it has {saved} parameter groups, the optimizer has {groups}"
+            )
         self._layer.meter.load_state_dict(state["meter"])
         if self._schedule is not None:
             self._schedule.load_state_dict(state["schedule"], optimizer)
@@ -233,6 +254,30 @@ class AdaptiveLR:
             "AdaptiveLR is attached to one optimizer and cannot be copied or pickled; "
             "save state_dict() and load it into a new AdaptiveLR"
         )
+
+    def _consider(self, row: Statistics, optimizer: Optimizer) -> None:
+        """Let the laws decide on a row between steps, and do what they cannot do themselves."""
+        self._deliberation.consider(row, self._layer.updates)
+        model = None if self._model is None else self._model()
+        for request in self._deliberation.requests(self._layer.updates):
+            if self._layer.shadow:
+                continue
+            if request == "rewind":
+                self._layer.rewind(optimizer, model)
+            else:
+                self._layer.snapshot = Snapshot(optimizer, model)
+        if self._layer.snapshot is not None and not self._deliberation.needs_snapshot:
+            self._layer.snapshot = None
+
+    def _start_values(self, optimizer: Optimizer, composition: Composition) -> dict[str, float]:
+        """What a law that sweeps must know before the first update."""
+        if not composition.holds_lr:
+            return {}
+        groups = enumerate(optimizer.param_groups)
+        index, group = max(groups, key=lambda item: self._layer.reference(*item))
+        values = {"reference_lr": self._layer.reference(index, group)}
+        usual = optimizers.usual_lr(optimizer, group)
+        return values if usual is None else {**values, "usual_lr": usual}
 
     def _attached(self) -> Optimizer:
         optimizer = self._optimizer()
@@ -276,7 +321,7 @@ class _CallableSchedule:
         self.apply(optimizer)
 
     def apply(self, optimizer: Optimizer) -> None:
-        factor = float(self._schedule(self._count))
+        factor = _number(self._schedule(self._count), "the factor that schedule gives")
         momentum = None if self._momentum is None else self._momentum(self._count)
         for index, group in enumerate(optimizer.param_groups):
             if "initial_lr" not in group:
@@ -325,6 +370,18 @@ def _valid_lag(lag: int | None) -> int:
     return lag
 
 
+def _check_sweep(composition: Composition, limits: optimizers.Limits, *, lag: int, shadow: bool) -> None:
+    names = [name for name, law in zip(composition.names, composition, strict=True) if law.holds_lr]
+    if len(names) > 1:
+        raise ValueError(f"controllers must hold at most one that sweeps the learning rate, got {names}")
+    if shadow:
+        raise ValueError(f"shadow must be False with {names[0]}: a sweep cannot be judged without acting")
+    if lag:
+        raise ValueError(f"lag must be 0 with {names[0]}: a sweep reads each row at the level that made it, got {lag}")
+    if not limits.raise_lr:
+        raise ValueError(f"controllers must not include {names[0]} for this optimizer: {limits.reason}")
+
+
 def _base_schedule(schedule: Any, optimizer: Optimizer) -> _TorchSchedule | _CallableSchedule | None:
     if schedule is None:
         return None
@@ -334,7 +391,7 @@ def _base_schedule(schedule: Any, optimizer: Optimizer) -> _TorchSchedule | _Cal
             "layered over it all the same), or add controllers.Plateau, which leaves the base alone"
         )
     if isinstance(schedule, LRScheduler):
-        if schedule.optimizer is not optimizer:
+        if _unwrapped(schedule.optimizer) is not optimizer:
             raise ValueError("schedule must be of the optimizer under control, got a scheduler of another optimizer")
         return _TorchSchedule(schedule)
     if callable(schedule):
@@ -363,7 +420,10 @@ def _number(value: Any, name: str) -> float:
             raise ValueError(f"{name} must be a number or a real tensor of one element, got shape {tuple(value.shape)}")
         return float(value.detach())
     if isinstance(value, Real) or (hasattr(value, "__float__") and not isinstance(value, str)):
-        return float(value)
+        try:
+            return float(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise TypeError(f"{name} must be a number or a tensor of one element, got {value!r}") from error
     raise TypeError(f"{name} must be a number or a tensor of one element, got {type(value).__name__}")
 
 

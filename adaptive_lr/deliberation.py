@@ -25,6 +25,7 @@ class Levels(NamedTuple):
     factor: float
     momentum: float
     factors: tuple[float, ...]  # per controller, unbounded
+    level: float | None  # not None: the learning rate is held at reference x level instead
 
 
 class Decisions(Sequence[Decision]):
@@ -63,10 +64,13 @@ class Deliberation:
         self.trace = trace
         self.should_stop = False
         self.rows = 0  # given to the laws so far
-        self.sees_before = any(c.phase is Phase.BEFORE for c in composition)
+        self.sees_before = composition.holds_lr or any(c.phase is Phase.BEFORE for c in composition)
         self._state = composition.init()
         self._in_force = self._standing()
+        self._ratio_wanted = "update_ratio" in composition.requires
+        self.wants_ratio = self._ratio_wanted  # whether a law reads the update-to-weight ratio of the next row
         self._due: deque[tuple[int, Levels]] = deque()  # (first update, levels), in order
+        self._requests: list[tuple[int, str]] = []  # (first update after it, what is to be done)
         self._decisions: deque[Decision] = deque(maxlen=MAX_DECISIONS)
         self._total = 0
 
@@ -85,16 +89,23 @@ class Deliberation:
         self.rows += 1
         if self.trace is not None:
             self.trace.record(row)
-        self._state, outcome = self.composition.update(self._state, row)
+        before = self._state
+        self._state, outcome = self.composition.update(before, row)
         if outcome.decisions:
             self._decisions.extend(outcome.decisions)
             self._total += len(outcome.decisions)
             if self.trace is not None:
                 self.trace.record_decisions(outcome.decisions)
         self.should_stop = self.should_stop or outcome.stop
-        latest = self._due[-1][1] if self._due else self._in_force
-        if self._state.factors != latest.factors or outcome.momentum != latest.momentum:
+        if outcome.rewind or outcome.snapshot:
+            # Before the first update there is nothing to wait for, and no other time to keep the start.
+            first = next_update if row.phase is Phase.START else next_update + self.lag
+            asked = (("rewind", outcome.rewind), ("snapshot", outcome.snapshot))
+            self._requests += [(first, request) for request, wanted in asked if wanted]
+        if self._state[1:] != before[1:]:
             self._due.append((next_update + self.lag, self._standing()))
+        if self._ratio_wanted:
+            self.wants_ratio = self.composition.wants("update_ratio", self._state)
         return outcome
 
     def levels(self, update: int) -> Levels:
@@ -103,13 +114,27 @@ class Deliberation:
             self._in_force = self._due.popleft()[1]
         return self._in_force
 
+    @property
+    def needs_snapshot(self) -> bool:
+        """Whether a law may still ask to rewind."""
+        return self.composition.needs_snapshot(self._state)
+
+    def requests(self, update: int) -> list[str]:
+        """What is to be done before an update, in order, each once: "rewind", "snapshot"."""
+        if not self._requests:
+            return []
+        due = [request for first, request in self._requests if first <= update]
+        self._requests = [(first, request) for first, request in self._requests if first > update]
+        return due
+
     def record_update(self, update: Update) -> None:
         """Write one completed update to the trace."""
         if self.trace is not None:
             self.trace.record_update(update)
 
     def _standing(self) -> Levels:
-        return Levels(self.composition.factor(self._state), self.composition.momentum(self._state), self._state.factors)
+        laws, state = self.composition, self._state
+        return Levels(laws.factor(state), laws.momentum(state), state.factors, laws.level(state))
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the laws know, as plain values."""
@@ -120,8 +145,10 @@ class Deliberation:
             ],
             "factors": list(self._state.factors),
             "momenta": list(self._state.momenta),
+            "levels": list(self._state.levels),
             "in_force": to_plain(self._in_force),
             "due": [[update, to_plain(levels)] for update, levels in self._due],
+            "requests": [list(request) for request in self._requests],
             "should_stop": self.should_stop,
             "rows": self.rows,
             "decisions": [_decision_to_plain(decision) for decision in self._decisions],
@@ -145,11 +172,14 @@ class Deliberation:
             from_plain(template, entry["state"])
             for template, entry in zip(templates, state["controllers"], strict=True)
         )
-        levels = Levels(1.0, 1.0, ())
-        self._state = CompositionState(states, tuple(state["factors"]), tuple(state["momenta"]))
+        levels = Levels(1.0, 1.0, (), None)
+        standing = (tuple(state[name]) for name in ("factors", "momenta", "levels"))
+        self._state = CompositionState(states, *standing)
         self._in_force = from_plain(levels, state["in_force"])
         self._due = deque((update, from_plain(levels, plain)) for update, plain in state["due"])
+        self._requests = [(update, request) for update, request in state["requests"]]
         self.should_stop = state["should_stop"]
+        self.wants_ratio = self._ratio_wanted and self.composition.wants("update_ratio", self._state)
         self.rows = state["rows"]
         self._decisions = deque((_decision_from_plain(d) for d in state["decisions"]), maxlen=MAX_DECISIONS)
         self._total = state["decisions_total"]

@@ -31,6 +31,7 @@ from adaptive_lr import optimizers
 from adaptive_lr.deliberation import Deliberation, Levels
 from adaptive_lr.meter import Measured, Meter
 from adaptive_lr.plain import check_keys
+from adaptive_lr.snapshot import Snapshot
 from adaptive_lr.statistics import Phase, Statistics
 from adaptive_lr.trace import Update
 
@@ -73,7 +74,7 @@ class _Filled:
 class _Step:
     """One `optimizer.step()` under way."""
 
-    depth: int = 0  # calls of super().step() that are inside
+    nested: bool = False  # whether a super().step() inside it has run the hooks again
     changes: list[_Written | _Filled] = field(default_factory=list)
     lr: tuple[Value, ...] = ()
     base_lr: tuple[Value, ...] = ()
@@ -92,6 +93,8 @@ class _Guard(dict[str, Any]):
 
     torch has no hook for a step that raises. Its wrapper keeps what the pre-hook returns as a local variable, so this
     object dies when the step ends in any way: the base values are back as soon as an exception has been handled.
+    (Where a later pre-hook of someone else replaces the arguments, it dies before the step has run, and an exception
+    is only noticed by the next call.)
     """
 
     __slots__ = ("_layer", "_optimizer", "_step")
@@ -113,8 +116,12 @@ class _Taken:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self._groups = [dict(group) for group in optimizer.param_groups]
-        self._states = {parameter: dict(state) for parameter, state in optimizer.state.items()}
+        # Some optimizers keep plain values beside the dict of each parameter.
+        self._states = {key: dict(s) if isinstance(s, dict) else s for key, s in optimizer.state.items()}
         self._gradients = [(p, p.grad) for group in optimizer.param_groups for p in group["params"]]
+        self.take()
+
+    def take(self) -> None:
         for parameter, _ in self._gradients:
             parameter.grad = None
 
@@ -123,11 +130,13 @@ class _Taken:
             parameter.grad = gradient
         for group, before in zip(optimizer.param_groups, self._groups, strict=False):
             _put_back(group, before)
-        for parameter in list(optimizer.state):
-            if parameter in self._states:
-                _put_back(optimizer.state[parameter], self._states[parameter])
+        for key, state in list(optimizer.state.items()):
+            if key not in self._states:
+                del optimizer.state[key]
+            elif isinstance(state, dict):
+                _put_back(state, self._states[key])
             else:
-                del optimizer.state[parameter]
+                optimizer.state[key] = self._states[key]
 
 
 def _put_back(now: dict[str, Any], before: dict[str, Any]) -> None:
@@ -151,6 +160,8 @@ class Layer:
         self.meter = meter
         self.shadow = shadow
         self.updates = 0
+        self.references: list[float] = []  # learning rates at attachment, of the groups there were
+        self.snapshot: Snapshot | None = None
         self.last_lr: tuple[Value, ...] | None = None
         self._limits = limits
         self._step: _Step | None = None
@@ -165,10 +176,11 @@ class Layer:
 
     def attach(self, optimizer: Optimizer) -> None:
         """Register the hooks."""
+        self.references = [as_float(group.get("lr")) for group in optimizer.param_groups]
         # Under torch.compile(optimizer.step) the hooks run as they are; traced, they would be compiled again and again.
         self._handles = [
-            optimizer.register_step_pre_hook(torch.compiler.disable(self.before)),
-            optimizer.register_step_post_hook(torch.compiler.disable(self.after)),
+            optimizer.register_step_pre_hook(torch.compiler.disable(self.before)),  # type: ignore[no-untyped-call]
+            optimizer.register_step_post_hook(torch.compiler.disable(self.after)),  # type: ignore[no-untyped-call]
         ]
 
     def detach(self, optimizer: Optimizer | None) -> None:
@@ -186,25 +198,28 @@ class Layer:
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Step pre-hook."""
         if self._step is not None:
-            if _inside_another_step(optimizer):
-                self._step.depth += 1
+            if _steps_under_way(optimizer) > 1:
+                self._step.nested = True
                 return None
             self.settle(optimizer)
         overflow = getattr(optimizer, "found_inf", None)
         if overflow is not None and float(overflow) != 0.0:
             return None  # a fused optimizer under GradScaler is called on an overflow too, and does nothing
-        step = _Step()
-        closure = args[1] if len(args) > 1 else kwargs.get("closure")
-        if closure is None:
-            self._judge(optimizer, step)
-        else:
-            measured_closure = self._after_closure(closure, optimizer, step)
-            if len(args) > 1:
-                args = (args[0], measured_closure, *args[2:])
+        step = self._step = _Step()
+        try:
+            closure = args[1] if len(args) > 1 else kwargs.get("closure")
+            if closure is None:
+                self._judge(optimizer, step)
             else:
-                kwargs = {**kwargs, "closure": measured_closure}
-        self._step = step
-        self._scale(optimizer, step)
+                measured_closure = self._after_closure(closure, optimizer, step)
+                if len(args) > 1:
+                    args = (args[0], measured_closure, *args[2:])
+                else:
+                    kwargs = {**kwargs, "closure": measured_closure}
+            self._scale(optimizer, step)
+        except BaseException:
+            self.settle(optimizer)
+            raise
         return args, _Guard(kwargs, self, optimizer, step)
 
     def after(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -213,15 +228,15 @@ class Layer:
         step = self._step
         if step is None:
             return
-        if step.depth:
-            step.depth -= 1
+        if step.nested and _steps_under_way(optimizer) > 1:
             return
         self.settle(optimizer)
-        measured = step.measured
+        values, groups = step.measured or ({}, ())
         if step.snapshot is not None:
-            values, groups = measured or ({}, ())
-            measured = ({**values, "update_ratio": self.meter.ratio(step.snapshot)}, groups)
-        self._latest = measured or ({}, ())
+            values = {**values, "update_ratio": self.meter.ratio(step.snapshot)}
+        if self.meter.base_lr:
+            values = {**values, "base_lr": max(map(as_float, step.base_lr))}
+        self._latest = values, groups
         self.last_lr = step.lr
         self._record(step)
         self.updates += 1
@@ -240,8 +255,21 @@ class Layer:
 
     def abandon(self, optimizer: Optimizer, step: _Step) -> None:
         """Settle a step that ended without its post-hook."""
-        if self._step is step:
+        if self._step is step and not _steps_under_way(optimizer):
             self.settle(optimizer)
+
+    def rewind(self, optimizer: Optimizer, model: torch.nn.Module | None) -> None:
+        """Put the snapshot back, if there is one."""
+        self.settle(optimizer)
+        if self.snapshot is not None:
+            self.snapshot.put_back(optimizer, model)
+
+    def reference(self, index: int, group: dict[str, Any]) -> float:
+        """What a held level multiplies in a group: its `max_lr`, else `initial_lr`, else `lr` at attachment."""
+        for name in ("max_lr", "initial_lr"):
+            if group.get(name) is not None:
+                return as_float(group[name])
+        return self.references[index] if index < len(self.references) else as_float(group.get("lr"))
 
     def take_row(self, metrics: dict[str, float]) -> Statistics:
         """The AFTER row of the last update with the user's metrics; gradient statistics are given out once."""
@@ -255,6 +283,8 @@ class Layer:
         """Counters and what is under way between `optimizer.step` and `control.step`, as plain values."""
         return {
             "updates": self.updates,
+            "references": list(self.references),
+            "snapshot": None if self.snapshot is None else self.snapshot.state_dict(),
             "last_lr": None if self.last_lr is None else [as_float(lr) for lr in self.last_lr],
             "latest": None if self._latest is None else [dict(self._latest[0]), [dict(g) for g in self._latest[1]]],
         }
@@ -263,6 +293,8 @@ class Layer:
         """Take over what `state_dict` gave."""
         check_keys("layer", state, self.state_dict())
         self.updates = state["updates"]
+        self.references = list(state["references"])
+        self.snapshot = None if state["snapshot"] is None else Snapshot.from_state_dict(state["snapshot"])
         self.last_lr = None if state["last_lr"] is None else tuple(state["last_lr"])
         latest = state["latest"]
         self._latest = None if latest is None else (dict(latest[0]), tuple(dict(group) for group in latest[1]))
@@ -274,6 +306,10 @@ class Layer:
             loss = closure(*args, **kwargs)
             if not step.judged:  # a line search calls it again; the first gradients are those of this step
                 self._judge(optimizer, step)
+            elif step.taken is not None:
+                step.taken.take()
+            elif step.damp != 1.0:  # or the search would compare damped gradients with others
+                _damp(optimizer, step.damp)
             return loss
 
         return measured_closure
@@ -294,8 +330,8 @@ class Layer:
                 elif outcome.damp != 1.0:
                     step.damp = outcome.damp
                     _damp(optimizer, outcome.damp)
-        if self.meter.update_ratio:
-            step.snapshot = self.meter.snapshot(optimizer)
+        if self.deliberation.wants_ratio or self.meter.always_ratio:
+            step.snapshot = self.meter.snapshot(optimizer)  # a copy of the weights: only where someone reads it
 
     def _scale(self, optimizer: Optimizer, step: _Step) -> None:
         """Write base x factor into every group: read all groups first, then write."""
@@ -315,7 +351,11 @@ class Layer:
         traced = self.deliberation.trace is not None
         step.base_lr = tuple(_copy(group.get("lr")) for group in groups)
         step.base_momentum = tuple(map(optimizers.momentum, groups)) if traced or scale != 1.0 else ()
-        if factor != 1.0:
+        held = levels.level is not None and not self.shadow
+        if levels.level is not None and held:
+            targets = [self.reference(index, group) * levels.level for index, group in enumerate(groups)]
+            step.changes += _written_learning_rates(groups, targets)
+        elif factor != 1.0:
             step.changes += _scaled_learning_rates(groups, factor)
         if scale != 1.0:
             for index, group in enumerate(groups):
@@ -323,7 +363,7 @@ class Layer:
                     key, value = optimizers.scaled_momentum(group, scale)
                     step.changes.append(_Written(index, key, group[key], value))
                     group[key] = value
-        step.lr = tuple(_copy(group.get("lr")) for group in groups) if factor != 1.0 else step.base_lr
+        step.lr = tuple(_copy(group.get("lr")) for group in groups) if held or factor != 1.0 else step.base_lr
         step.momentum = tuple(map(optimizers.momentum, groups)) if scale != 1.0 else step.base_momentum
 
     def _record(self, step: _Step) -> None:
@@ -387,9 +427,28 @@ def _scaled_learning_rates(groups: list[dict[str, Any]], factor: float) -> list[
     return changes
 
 
+def _written_learning_rates(groups: list[dict[str, Any]], targets: list[float]) -> list[_Written | _Filled]:
+    changes: list[_Written | _Filled] = []
+    filled: set[int] = set()
+    for index, (group, target) in enumerate(zip(groups, targets, strict=True)):
+        lr = group.get("lr")
+        if lr is None:
+            continue
+        if isinstance(lr, torch.Tensor) and not lr.requires_grad:
+            if id(lr) not in filled:
+                filled.add(id(lr))
+                base = lr.clone()
+                lr.fill_(target)
+                changes.append(_Filled(lr, base, lr._version))
+        else:
+            group["lr"] = target
+            changes.append(_Written(index, "lr", lr, target))
+    return changes
+
+
 def _damp(optimizer: Optimizer, damp: float) -> None:
     """Multiply the gradients, in place where that is possible (as `clip_grad_norm_` does)."""
-    dense: list[torch.Tensor] = []
+    dense: dict[int, torch.Tensor] = {}  # each once, should parameters share a gradient
     for group in optimizer.param_groups:
         for parameter in group["params"]:
             gradient = parameter.grad
@@ -398,14 +457,14 @@ def _damp(optimizer: Optimizer, damp: float) -> None:
             if gradient.requires_grad or gradient.layout is not torch.strided:
                 parameter.grad = gradient * damp
             else:
-                dense.append(gradient)
+                dense[id(gradient)] = gradient
     if dense:
         with torch.no_grad():
-            torch._foreach_mul_(dense, damp)
+            torch._foreach_mul_(list(dense.values()), damp)
 
 
-def _inside_another_step(optimizer: Optimizer) -> bool:
-    """Whether the hook that calls this runs in a step that another step of the same optimizer called."""
+def _steps_under_way(optimizer: Optimizer) -> int:
+    """How many calls of this optimizer's step the caller runs in: more than one where a step calls another."""
     calls = 0
     frame = sys._getframe(1).f_back
     while frame is not None:
@@ -413,4 +472,4 @@ def _inside_another_step(optimizer: Optimizer) -> bool:
         if code.co_qualname == _TORCH_STEP and frame.f_locals.get("self") is optimizer:
             calls += 1
         frame = frame.f_back
-    return calls > 1
+    return calls

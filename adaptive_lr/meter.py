@@ -18,9 +18,10 @@ from adaptive_lr.series import NormScore, score_norm
 from adaptive_lr.statistics import GRADIENT_STATISTICS, SCORE_STATISTICS
 from adaptive_lr_kernels import measure
 
-WEIGHT_FLOOR = 1e-3
-"""Least root-mean-square of a weight in the update-to-weight ratio: a tensor that starts at zero has no scale of its
-own (the floor of adaptive gradient clipping, Brock et al. 2021, arXiv 2102.06171)."""
+WEIGHT_FLOOR = 0.1
+"""Least root-mean-square of a tensor in the update-to-weight ratio, as a share of the usual initialisation's scale,
+1 / sqrt(fan-in): a tensor that starts at zero (the last layer of a branch, LoRA's second factor) has no scale of its
+own, and its first update would be infinitely large."""
 
 _POWERS = {"grad_norm": 1, "grad_max": 1, "grad_mean": 1, "grad_variance": 2}  # of a gradient's scale
 
@@ -32,13 +33,15 @@ class Meter:
 
     Args:
         requires: names of measured statistics (`adaptive_lr.statistics.MEASURED_STATISTICS`).
+        always_ratio: whether the update-to-weight ratio is measured at every step, whatever the laws read.
         per_group: whether to measure each parameter group as well.
     """
 
-    def __init__(self, requires: Iterable[str], *, per_group: bool) -> None:
+    def __init__(self, requires: Iterable[str], *, per_group: bool, always_ratio: bool = False) -> None:
         asked = frozenset(requires)
         self.scores = not asked.isdisjoint(SCORE_STATISTICS)
-        self.update_ratio = "update_ratio" in asked
+        self.always_ratio = always_ratio
+        self.base_lr = "base_lr" in asked
         self._statistics = tuple(
             name for name in GRADIENT_STATISTICS if name in asked or (self.scores and name == "grad_norm")
         )
@@ -64,21 +67,17 @@ class Meter:
             The values over all parameters, and per group (empty unless asked for).
         """
         groups = optimizer.param_groups
-        parameters: list[torch.Tensor] = []
-        index: list[int] = []
-        for number, group in enumerate(groups):
-            with_gradient = [p for p in group["params"] if p.grad is not None]
-            parameters += with_gradient
-            index += [number] * len(with_gradient)
+        every = [parameter for group in groups for parameter in group["params"]]
+        gradients = [parameter.grad for parameter in every]
         several = self._per_group and len(groups) > 1
         arguments: dict[str, Any] = {"statistics": self._statistics}
         if self._needs_parameters:
-            arguments["parameters"] = parameters
+            arguments["parameters"] = every
         if self._needs_momenta:
-            arguments["momenta"] = [optimizers.momentum_buffer(optimizer, p) for p in parameters]
+            arguments["momenta"] = [optimizers.momentum_buffer(optimizer, p) for p in every]
         if several:
-            arguments["groups"] = index
-        measurement = measure([p.grad for p in parameters], **arguments)
+            arguments["groups"] = [number for number, group in enumerate(groups) for _ in group["params"]]
+        measurement = measure(gradients, **arguments)
         values = {name: float(measurement.overall[name]) for name in self._statistics}
         by_group: tuple[dict[str, float], ...] = ()
         if several:
@@ -128,10 +127,11 @@ class Meter:
         before = [copy for _, copy in snapshot]
         with torch.no_grad():
             updates = torch._foreach_sub([p.detach() for p, _ in snapshot], before)
-            sizes = torch.stack([n.double() for n in torch._foreach_norm(updates)])
-            weights = torch.stack([n.double() for n in torch._foreach_norm(before)])
-            floors = torch.tensor([WEIGHT_FLOOR * math.sqrt(w.numel()) for w in before], dtype=torch.float64)
-            return float((sizes / torch.maximum(weights, floors.to(weights.device))).max())
+        size, weight = (
+            measure(tensors, statistics=("grad_norm",)).per_tensor["grad_norm"] for tensors in (updates, before)
+        )
+        floors = torch.tensor([_floor(tensor) for tensor in before], dtype=torch.float64, device=weight.device)
+        return float((size / torch.maximum(weight, floors)).max())
 
     def state_dict(self) -> dict[str, Any]:
         """The past norms, as plain values."""
@@ -142,3 +142,9 @@ class Meter:
         check_keys("meter", state, self.state_dict())
         self._score = NormScore(tuple(state["norms"]))
         self._group_scores = tuple(NormScore(tuple(window)) for window in state["group_norms"])
+
+
+def _floor(weight: torch.Tensor) -> float:
+    """The least norm that a weight counts with."""
+    fan_in = weight.numel() / weight.shape[0] if weight.dim() >= 2 else weight.numel()
+    return WEIGHT_FLOOR * math.sqrt(weight.numel() / fan_in)

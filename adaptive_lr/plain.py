@@ -19,7 +19,7 @@ def from_plain(template: Any, plain: Any) -> Any:
     """The inverse of `to_plain`, for a state shaped like `template`.
 
     Raises:
-        ValueError: the plain value has other fields than the template.
+        ValueError: the plain value has other fields than the template, or fields where the template has none.
     """
     if isinstance(template, tuple) and hasattr(template, "_fields"):
         if not isinstance(plain, dict) or set(plain) != set(template._fields):
@@ -28,6 +28,8 @@ def from_plain(template: Any, plain: Any) -> Any:
         return type(template)(**{name: from_plain(getattr(template, name), plain[name]) for name in template._fields})
     if isinstance(plain, list):
         return tuple(from_plain(None, item) for item in plain)
+    if isinstance(plain, dict):
+        raise ValueError(f"a NamedTuple within a state must be there from `init` on, got {plain} where it has none")
     return plain
 
 

@@ -42,8 +42,9 @@ SCORE_STATISTICS = ("grad_score", "grad_typical", "grad_spread")
 """The gradient norm against its recent past (see `adaptive_lr.series.score_norm`); `grad_score` asks for all three:
 the score in robust standard deviations of the log-norm, the typical norm, and that standard deviation."""
 
-UPDATE_STATISTICS = ("update_ratio",)
-"""Known once the update has happened: the largest ‖update‖ / ‖weight‖ over the tensors of two or more dimensions."""
+UPDATE_STATISTICS = ("update_ratio", "base_lr")
+"""Known once the update has happened: the largest ‖update‖ / ‖weight‖ over the tensors of two or more dimensions, and
+the base learning rate of the update (the largest of the parameter groups), which control has no part in."""
 
 MEASURED_STATISTICS = frozenset((*GRADIENT_STATISTICS, *SCORE_STATISTICS, *UPDATE_STATISTICS))
 """Every name that this library measures itself; metrics of the user must have other names."""

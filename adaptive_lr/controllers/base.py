@@ -48,6 +48,11 @@ class Adjustment:
         damp: reflex, multiplies the gradients of this update; in (0, 1]. Only a BEFORE law can use it.
         skip: reflex, leaves this update out, parameters and optimizer state alike. Only a BEFORE law can use it.
         stop: asks the training loop to end (`control.should_stop`).
+        level: holds the learning rate at reference × level, whatever the base schedule says, while other controllers
+            rest; None lets go. Only for a law that `holds_lr`. The reference of a parameter group is its
+            `max_lr`, else its `initial_lr`, else its `lr` when control was attached.
+        snapshot: keep a copy of parameters, buffers and optimizer state as they are now.
+        rewind: put the latest such copy back.
         reasons: why, one for each change. An adjustment that changes nothing has none.
     """
 
@@ -56,6 +61,9 @@ class Adjustment:
     damp: float = 1.0
     skip: bool = False
     stop: bool = False
+    level: float | None = None
+    snapshot: bool = False
+    rewind: bool = False
     reasons: tuple[Reason, ...] = ()
 
 
@@ -66,10 +74,12 @@ class Controller(ABC, Generic[State]):
         phase: `Phase.BEFORE`: sees the BEFORE rows (this step's gradient) and may damp or skip.
             `Phase.AFTER`: sees the AFTER rows (the whole step) and the OBSERVATION rows.
             Every law first sees one empty START row.
+        holds_lr: whether the law may hold the learning rate itself (`Adjustment.level`).
         per_group: whether the law reads `statistics.groups`; otherwise groups may be left unmeasured.
     """
 
     phase: ClassVar[Phase] = Phase.AFTER
+    holds_lr: ClassVar[bool] = False
     per_group: ClassVar[bool] = False
 
     @property
@@ -81,6 +91,16 @@ class Controller(ABC, Generic[State]):
     def requires(self) -> frozenset[str]:
         """The measured statistics this law reads; only what some law (or the trace) requires is measured."""
         return frozenset()
+
+    def requires_now(self, state: State) -> frozenset[str]:
+        """What the law reads of the next rows, at most `requires`; for statistics that cost much and serve a while."""
+        del state
+        return self.requires
+
+    def needs_snapshot(self, state: State) -> bool:
+        """Whether the law may still ask to rewind: the snapshot is kept for as long."""
+        del state
+        return False
 
     @abstractmethod
     def init(self) -> State:
@@ -121,7 +141,7 @@ class Controller(ABC, Generic[State]):
                 state, standing = self.update(state, row)
                 adjustments.append(standing)
             else:
-                adjustments.append(Adjustment(factor=standing.factor, momentum=standing.momentum))
+                adjustments.append(Adjustment(standing.factor, standing.momentum, level=standing.level))
         return adjustments
 
 

@@ -1,11 +1,15 @@
 """Several controllers as one law: factors multiply, bounds apply once, the lowest momentum wins.
 
+While one of them holds the learning rate itself (a sweep), the others rest: they would judge what the sweep does. Only
+a gradient that is not finite is still skipped.
+
 The same pure `Composition.update` runs live, in a replay and in a simulation.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -48,16 +52,17 @@ class CompositionState(NamedTuple):
     states: tuple[Any, ...]
     factors: tuple[float, ...]
     momenta: tuple[float, ...]
+    levels: tuple[float | None, ...]  # not None: that controller holds the learning rate at this level
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """What all controllers together ask for after one row.
 
     Attributes:
         factor: product of the controllers' factors, held within the bounds once.
         momentum: the lowest of the controllers' momentum multipliers.
-        damp: the lowest damping of this row; skip, stop: whether any controller asks for it.
+        damp: the lowest damping of this row.
+        skip, stop, snapshot, rewind: whether any controller asks for it.
         decisions: every change, in the order of the controllers.
     """
 
@@ -66,6 +71,8 @@ class Outcome:
     damp: float = 1.0
     skip: bool = False
     stop: bool = False
+    snapshot: bool = False
+    rewind: bool = False
     decisions: tuple[Decision, ...] = ()
 
 
@@ -122,11 +129,19 @@ class Composition:
         """The statistics that some controller requires."""
         return frozenset().union(*(controller.requires for controller in self.controllers))
 
+    @property
+    def holds_lr(self) -> bool:
+        """Whether some controller may hold the learning rate itself."""
+        return any(controller.holds_lr for controller in self.controllers)
+
     def init(self) -> CompositionState:
         """All controllers at their start, all levels at 1."""
         count = len(self.controllers)
         return CompositionState(
-            tuple(controller.init() for controller in self.controllers), (1.0,) * count, (1.0,) * count
+            tuple(controller.init() for controller in self.controllers),
+            (1.0,) * count,
+            (1.0,) * count,
+            (None,) * count,
         )
 
     def update(self, state: CompositionState, statistics: Statistics) -> tuple[CompositionState, Outcome]:
@@ -135,30 +150,65 @@ class Composition:
         Raises:
             ValueError: a controller asked for something out of range (a factor that is not finite and positive).
         """
-        states, factors, momenta = list(state.states), list(state.factors), list(state.momenta)
+        holder = self.holder(state)
+        if holder is not None and statistics.phase is Phase.BEFORE:
+            return state, self._sweep_reflex(state, holder, statistics)
+        states, factors, momenta, levels = map(list, state)
         decisions: list[Decision] = []
-        damp, skip, stop = 1.0, False, False
+        damp, skip, stop, snapshot, rewind = 1.0, False, False, False, False
         for index, controller in enumerate(self.controllers):
-            if not controller.sees(statistics):
+            if not controller.sees(statistics) or holder not in (None, index):
                 continue
             states[index], adjustment = controller.update(states[index], statistics)
             _check(self.names[index], adjustment)
             decisions += self._decisions(index, statistics, factors[index], momenta[index], adjustment)
             factors[index], momenta[index] = adjustment.factor, adjustment.momentum
+            if controller.holds_lr:
+                levels[index] = adjustment.level
+            snapshot, rewind = snapshot or adjustment.snapshot, rewind or adjustment.rewind
             if controller.phase is Phase.BEFORE and statistics.phase is Phase.BEFORE:
                 damp, skip = min(damp, adjustment.damp), skip or adjustment.skip
             stop = stop or adjustment.stop
-        following = CompositionState(tuple(states), tuple(factors), tuple(momenta))
-        outcome = Outcome(self.factor(following), min(momenta, default=1.0), damp, skip, stop, tuple(decisions))
-        return following, outcome
+        following = CompositionState(tuple(states), tuple(factors), tuple(momenta), tuple(levels))
+        factor, momentum = self.factor(following), self.momentum(following)
+        return following, Outcome(factor, momentum, damp, skip, stop, snapshot, rewind, tuple(decisions))
 
     def factor(self, state: CompositionState) -> float:
-        """The total factor that stands in a state."""
-        return min(max(math.prod(state.factors), self.min_factor), self.max_factor)
+        """The total factor that stands in a state: finite and positive, whatever the product."""
+        product = min(max(math.prod(state.factors), sys.float_info.min), sys.float_info.max)
+        return min(max(product, self.min_factor), self.max_factor)
 
     def momentum(self, state: CompositionState) -> float:
         """The momentum multiplier that stands in a state."""
         return min(state.momenta, default=1.0)
+
+    def wants(self, statistic: str, state: CompositionState) -> bool:
+        """Whether some controller reads a statistic of the next rows."""
+        laws = zip(self.controllers, state.states, strict=True)
+        return any(statistic in law.requires_now(known) for law, known in laws)
+
+    def needs_snapshot(self, state: CompositionState) -> bool:
+        """Whether some controller may still ask to rewind."""
+        return any(law.needs_snapshot(known) for law, known in zip(self.controllers, state.states, strict=True))
+
+    def holder(self, state: CompositionState) -> int | None:
+        """The index of the controller that holds the learning rate, or None."""
+        return next((index for index, level in enumerate(state.levels) if level is not None), None)
+
+    def level(self, state: CompositionState) -> float | None:
+        """The level at which the learning rate is held, or None."""
+        return next((level for level in state.levels if level is not None), None)
+
+    def _sweep_reflex(self, state: CompositionState, holder: int, row: Statistics) -> Outcome:
+        """While the learning rate is held: skip what is not finite, and nothing else."""
+        norm = row.values.get("grad_norm", 0.0)
+        factor, momentum = self.factor(state), self.momentum(state)
+        if math.isfinite(norm):
+            return Outcome(factor, momentum)
+        reason = Reason("skip", "grad_norm", norm, math.inf, f"gradient norm is {norm}: update skipped")
+        adjustment = Adjustment(state.factors[holder], state.momenta[holder], skip=True, reasons=(reason,))
+        decisions = self._decisions(holder, row, adjustment.factor, adjustment.momentum, adjustment)
+        return Outcome(factor, momentum, skip=True, decisions=tuple(decisions))
 
     def _decisions(
         self, index: int, row: Statistics, factor: float, momentum: float, adjustment: Adjustment
@@ -219,3 +269,5 @@ def _check(name: str, adjustment: Adjustment) -> None:
         raise ValueError(f"controller {name} asked for momentum={adjustment.momentum}; it must be in [0, 1]")
     if not 0.0 < adjustment.damp <= 1.0:
         raise ValueError(f"controller {name} asked for damp={adjustment.damp}; it must be in (0, 1]")
+    if adjustment.level is not None and not 0.0 < adjustment.level < math.inf:
+        raise ValueError(f"controller {name} asked for level={adjustment.level}; it must be finite and > 0")

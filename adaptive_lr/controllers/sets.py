@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import math
+
 from adaptive_lr.controllers.composition import Composition
 from adaptive_lr.controllers.gradient_spike import GradientSpike
 from adaptive_lr.controllers.loss_variance import LossVariance
+from adaptive_lr.controllers.range_test import RangeTest
+from adaptive_lr.controllers.rescue import Rescue
 
 
-def guarded() -> Composition:
+def guarded(*, snapshots: bool = True) -> Composition:
     """The peak learning rate is given: do no harm, and rescue the run when it is wrong.
 
-    `GradientSpike` damps and skips bad gradients, `LossVariance` brakes when the training loss rises or its noise
-    grows without progress. Neither raises the learning rate above the base schedule, and together they lower it to no
-    less than a thousandth: three decades is further than a peak is commonly off, and training below that is
-    standing still.
+    `Rescue` takes back what a far too large peak destroys while it is first reached, `GradientSpike` damps and skips
+    bad gradients, `LossVariance` brakes when the training loss rises or its noise grows without progress. None raises
+    the learning rate above the base schedule.
+
+    Args:
+        snapshots: whether `Rescue` keeps a copy of parameters and optimizer state while it watches (the rise of the
+            base learning rate and 200 updates beyond).
     """
-    return Composition((GradientSpike(), LossVariance()), min_factor=1e-3, max_factor=1.0)
+    return Composition((Rescue(snapshots=snapshots), GradientSpike(), LossVariance()), min_factor=1e-8, max_factor=1.0)
+
+
+def automatic(*, total_steps: int) -> Composition:
+    """No peak is known: the run finds its own with a range test as its warm-up, then `guarded` control.
+
+    Give any learning rate: the result of the sweep does not depend on it. Give the base schedule without a warm-up of
+    its own (the sweep is the warm-up); its clock runs from the first update on.
+
+    Args:
+        total_steps: updates of the whole run; the sweep takes at most a tenth of them.
+    """
+    return Composition((RangeTest(total_steps=total_steps), *guarded()), max_factor=math.inf)

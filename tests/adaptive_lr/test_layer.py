@@ -434,8 +434,8 @@ def test_update_to_weight_ratio_is_the_largest_over_matrices() -> None:
     seen = rows(control)
     optimizer.step()
     control.step()
-    # ‖u‖ = 1e-4 x sqrt(n); the tensor at zero counts with a root-mean-square of 1e-3: 1e-4 / 1e-3.
-    assert seen[-1].values["update_ratio"] == pytest.approx(0.1, rel=1e-6)
+    # ‖u‖ = 1e-4 x sqrt(n); the tensor at zero, with a fan-in of 4, counts with a root-mean-square of 0.1 / sqrt(4).
+    assert seen[-1].values["update_ratio"] == pytest.approx(1e-4 / 0.05, rel=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")  # torch's compiler uses what torch deprecates

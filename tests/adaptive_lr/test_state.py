@@ -108,10 +108,10 @@ def test_the_keys_of_the_state_are_explicit() -> None:
     state = Run("cosine", 0).control.state_dict()
     assert set(state) == {"version", "layer", "meter", "deliberation", "schedule"}
     assert state["version"] == 1
-    assert set(state["layer"]) == {"updates", "last_lr", "latest"}
+    assert set(state["layer"]) == {"updates", "references", "snapshot", "last_lr", "latest"}
     assert set(state["meter"]) == {"norms", "group_norms"}
     assert set(state["deliberation"]) == {
-        "controllers", "factors", "momenta", "in_force", "due", "should_stop", "rows", "decisions", "decisions_total",
+        "controllers", "factors", "momenta", "levels", "in_force", "due", "requests", "should_stop", "rows", "decisions", "decisions_total",
     }  # fmt: skip
 
 

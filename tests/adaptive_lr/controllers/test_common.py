@@ -14,7 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptive_lr import controllers
-from adaptive_lr.controllers import Adjustment, Controller, GradientSpike, LossVariance, Plateau, compose
+from adaptive_lr.controllers import (
+    Adjustment,
+    Controller,
+    GradientSpike,
+    LossVariance,
+    Plateau,
+    RangeTest,
+    Rescue,
+    compose,
+)
 from adaptive_lr.controllers.base import configuration
 from adaptive_lr.plain import from_plain, to_plain
 from adaptive_lr.statistics import MEASURED_STATISTICS, Phase, Statistics
@@ -56,6 +65,33 @@ def evaluation_rows() -> list[Statistics]:
     return rows
 
 
+def first_update_rows() -> list[Statistics]:
+    """A warm-up that destroys the run, twice; then a run that learns, with a bad batch and an overflow."""
+    generator = np.random.default_rng(0)
+    losses = np.concatenate(
+        [np.full(6, 2.3), [3.0, 9.0, 40.0], np.full(10, 2.3), [5.0, 20.0], np.linspace(2.3, 0.5, 120)]
+    )
+    losses = losses + generator.normal(0.0, 0.02, losses.size)
+    losses[60] = math.nan
+    rows = [START]
+    for step, loss in enumerate(losses.tolist()):
+        ratio = 0.02 + 0.01 * min(step, 10) + (math.inf if step == 18 else 0.0)
+        values = {"loss": loss, "update_ratio": ratio, "base_lr": min(step, 30) / 30}
+        rows.append(Statistics(step, Phase.AFTER, values, updated=step != 70))
+    return rows
+
+
+def sweep_rows() -> list[Statistics]:
+    """A trial that is not finite and one that is, a fall with an overflow, divergence, and a run after it."""
+    losses = np.concatenate([[math.nan], np.full(20, 2.3), np.linspace(2.3, 0.8, 8), [9.0, math.nan], np.full(60, 0.8)])
+    losses[2:29] += np.random.default_rng(0).normal(0.0, 0.02, 27)
+    rows = [Statistics(0, Phase.START, {"usual_lr": 0.02, "reference_lr": 0.1})]
+    for step, loss in enumerate(losses.tolist()):
+        values = {"loss": loss, "update_ratio": math.inf if step == 0 else 1e-3 * 10 ** (step / 20)}
+        rows.append(Statistics(step, Phase.AFTER, values, updated=step != 15))
+    return rows
+
+
 @dataclass(frozen=True)
 class Row:
     """A controller under test: how to make it, and rows that make it act."""
@@ -66,6 +102,10 @@ class Row:
 
 
 TABLE = [
+    Row("range_test", lambda: RangeTest(total_steps=400), sweep_rows),
+    Row("range_test to divergence", lambda: RangeTest(start=0.01, end=2.0, to_divergence=True), sweep_rows),
+    Row("rescue", Rescue, first_update_rows),
+    Row("rescue bounded, without snapshots", lambda: Rescue(min_factor=0.2, snapshots=False), first_update_rows),
     Row("gradient_spike", GradientSpike, gradient_rows),
     Row("gradient_spike with clip", lambda: GradientSpike(clip=1.2, min_factor=0.3), gradient_rows),
     Row("loss_variance", LossVariance, loss_rows),
@@ -108,11 +148,12 @@ def test_every_exported_controller_is_in_the_table():
 
 @each_controller
 def test_its_rows_make_it_act(row):
-    """The table's rows exercise the law: it acts on them, and before any row it asks for nothing."""
+    """The table's rows exercise the law: it acts on them, and before any row it changes nothing but the level it holds."""
     law = row.make()
     steps = list(trajectory(law, row.rows()))
     assert any(adjustment.reasons for *_, adjustment in steps)
-    assert law.update(law.init(), START)[1] == Adjustment()
+    first = law.update(law.init(), START)[1]
+    assert (first.factor, first.momentum, first.damp, first.skip, first.stop) == (1.0, 1.0, 1.0, False, False)
 
 
 @each_controller
@@ -151,7 +192,7 @@ def test_a_run_resumes_exactly_at_every_step(row):
 
 @each_controller
 def test_a_state_is_numbers_in_named_tuples(row):
-    """Nothing else is in a state: numbers, bools, None, and flat tuples of numbers."""
+    """Nothing else is in a state: numbers, bools, strings, None, and flat tuples of numbers."""
 
     def check(value: Any) -> None:
         if isinstance(value, tuple) and hasattr(value, "_fields"):
@@ -160,7 +201,7 @@ def test_a_state_is_numbers_in_named_tuples(row):
         elif isinstance(value, tuple):
             assert all(type(item) in (int, float) for item in value)
         else:
-            assert value is None or type(value) in (int, float, bool)
+            assert value is None or type(value) in (int, float, bool, str)
 
     law = row.make()
     for _, _, following, _ in trajectory(law, row.rows()):
@@ -186,23 +227,36 @@ class Recorder(Mapping[str, float]):
 
 @each_controller
 def test_it_reads_nothing_but_what_it_declares(row):
-    """A law reads the statistics it requires and its metric: never a learning rate, so shadow decides as live does."""
+    """A law reads the statistics it requires and its metric: never a learning rate, so shadow decides as live does.
+
+    A law that holds the learning rate itself, which shadow refuses, is told at the start where it stands.
+    """
     law, read = row.make(), set()
     rows = [Statistics(r.step, r.phase, Recorder(r.values, read), r.groups, r.updated) for r in row.rows()]
     list(trajectory(law, rows))
     allowed = set(law.requires) | {getattr(law, "monitor", "loss")}
     if "grad_score" in law.requires:
         allowed |= {"grad_typical", "grad_spread"}
+    if law.holds_lr:
+        allowed |= {"usual_lr", "reference_lr"}
     assert read <= allowed
     assert law.requires <= MEASURED_STATISTICS
 
 
 @each_controller
 def test_its_requests_stay_in_bounds(row):
-    """Factor in [min_factor, 1], momentum in [0, 1], damping in (0, 1]; skip and damp only before the update."""
+    """Factor in [min_factor, 1], momentum in [0, 1], damping in (0, 1]; skip and damp only before the update.
+
+    Only a law that sets the peak may ask for more than the base, and for a level.
+    """
     law = row.make()
     for _, seen, _, adjustment in trajectory(law, row.rows()):
-        assert max(law.min_factor, 1e-9) <= adjustment.factor <= 1.0
+        if law.holds_lr:
+            assert 0.0 < adjustment.factor < math.inf
+            assert adjustment.level is None or 0.0 < adjustment.level < math.inf
+        else:
+            assert max(law.min_factor, 1e-9) <= adjustment.factor <= 1.0
+            assert adjustment.level is None
         assert 0.0 <= adjustment.momentum <= 1.0
         assert 0.0 < adjustment.damp <= 1.0
         if seen.phase is not Phase.BEFORE:
@@ -212,22 +266,27 @@ def test_its_requests_stay_in_bounds(row):
 
 @each_controller
 def test_every_change_has_a_reason_and_every_reason_a_change(row):
-    """Each change of a level, each damping, skip and stop is explained, in words and finite bounds; nothing else is."""
+    """Each change of a level, each damping, skip, stop and rewind is explained, in words; nothing else is.
+
+    Of a learning rate that is held, the beginning and the end are explained, not each step.
+    """
     law = row.make()
-    factor, momentum = 1.0, 1.0
+    factor, momentum, held = 1.0, 1.0, False
     for _, _, _, adjustment in trajectory(law, row.rows()):
         changed = (
             (adjustment.factor, adjustment.momentum) != (factor, momentum)
             or adjustment.damp != 1.0
             or adjustment.skip
             or adjustment.stop
+            or adjustment.rewind
+            or (adjustment.level is not None) != held
         )
         assert bool(adjustment.reasons) == changed
         for reason in adjustment.reasons:
             assert reason.action
-            assert reason.statistic
+            assert reason.statistic or law.holds_lr
             assert len(reason.text) > 20
-        factor, momentum = adjustment.factor, adjustment.momentum
+        factor, momentum, held = adjustment.factor, adjustment.momentum, adjustment.level is not None
 
 
 @each_controller
@@ -240,9 +299,10 @@ def test_simulate_is_update_folded_by_hand(row):
             state, standing = law.update(state, seen)
             expected.append(standing)
         else:
-            expected.append(Adjustment(factor=standing.factor, momentum=standing.momentum))
+            expected.append(Adjustment(standing.factor, standing.momentum, level=standing.level))
     assert repr(law.simulate(rows)) == repr(expected)
-    assert repr(law.simulate(rows[1:])) == repr(expected[1:])  # the START row is supplied
+    if not rows[0].values:
+        assert repr(law.simulate(rows[1:])) == repr(expected[1:])  # the START row is supplied
 
 
 @each_controller

@@ -1,0 +1,249 @@
+"""`RangeTest`: finds the peak learning rate while the run trains, and hands it to the base schedule."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
+
+from adaptive_lr.controllers.base import Adjustment, Controller, Reason
+from adaptive_lr.controllers.sweep import LossWatch, rung
+from adaptive_lr.statistics import Phase, Statistics
+
+TRIAL, SWEEP, RAMP, DONE = "trial", "sweep", "ramp", "done"
+
+FIRST_RATIO = 1e-3
+"""Update-to-weight ratio that a sweep starts from, whatever learning rate was given: two decades below its end."""
+
+MAX_TRIALS = 8
+"""Trial steps at most: each lowers a start that is not finite by `TRIAL_DROP`."""
+
+TRIAL_DROP = 1e-3
+
+REFERENCE_STEPS = 300
+"""Length of the runs on which `ratio` was measured; longer runs want less, by the square root of their length."""
+
+DIVERGENCE_DIVISOR = 15.0
+"""From the learning rate of divergence down to the peak. The divisor that would have been right spreads from 5 to 200
+over workloads; this is the middle, used only where no update-to-weight ratio was reached."""
+
+LARGEST_STEP = 10.0
+"""The most the peak may lie above the last level that was tried."""
+
+SNAPSHOT_RUNGS = 6
+"""Rungs (half a decade) between two snapshots of an improving run, so that copying costs little."""
+
+RAMP_STEPS = 10
+"""Steps of the geometric ramp from a tenth of the peak up to it, after a rewind."""
+
+
+class RangeTestState(NamedTuple):
+    """Where the sweep stands."""
+
+    stage: str = TRIAL
+    level: float = 1.0  # held for the next update, as a multiple of the reference learning rate
+    trials: int = 0
+    start: float = 1.0  # the level of rung 0
+    position: int = 0  # the rung that is held
+    watch: LossWatch = LossWatch()
+    crossed: float = 0.0  # the level at which the ratio reached its bar; 0 before
+    snapshot: int = 0  # the rung of the latest snapshot
+    usual: float = 0.0  # the usual level for this optimizer; 0 if there is none
+    peak: float = 1.0  # once it is known
+    spent: int = 0  # updates so far
+
+
+@dataclass(frozen=True)
+class RangeTest(Controller[RangeTestState]):
+    """The LR range test as the warm-up of a run: sweeps the learning rate up, and sets the run's peak.
+
+    While it sweeps it holds the learning rate itself, at reference × level for every group (ratios between groups are
+    kept; the reference is the group's `max_lr`, else `initial_lr`, else `lr` when control was attached). The clock of
+    the base schedule runs on; other controllers rest. Then it lets go, and its factor is peak / reference.
+
+    1. *Trial.* One update at the learning rate given tells what update-to-weight ratio it makes; it is taken back, and
+       the sweep starts where that ratio is 0.001. So the result does not depend on the learning rate given. A trial
+       that is not finite goes down by a factor of 1,000.
+    2. *Sweep*, `steps_per_decade` updates a decade, training all the while, until the largest ratio ‖update‖/‖weight‖
+       over matrices reaches `ratio`, the loss diverges, or `max_share` of the run is spent.
+    3. *Peak.* The level at which the ratio meets its bar (extrapolated by at most 10 where it was not reached), or a
+       15th of where the loss diverged; then the geometric mean with what is usual for this kind of optimizer, with
+       `usual_weight`. If the loss stands above where it started, parameters and optimizer state go back to the last
+       snapshot that was better, and the learning rate ramps up over 10 updates.
+
+    Snapshots are in memory: one copy of the parameters and of the optimizer's state.
+
+    Args:
+        total_steps: updates of the whole run. It bounds the sweep, and lowers `ratio` for runs longer than 300
+            updates by the square root of their length. None: the sweep is not bounded, the ratio not lowered.
+        ratio: the update-to-weight ratio at the peak of a 300-step run. The level that fits best over 57 pairs of
+            workload and optimizer is 0.14; single pairs lie up to a decade away.
+        steps_per_decade: resolution. 12 was enough for SGD on a recurrent network, 4 was not.
+        max_share: share of `total_steps` that the sweep may take.
+        usual_weight: weight of the usual learning rate in the geometric mean, in [0, 1].
+        start: the first level; None: found by the trial step.
+        end: the last level; None: none.
+        to_divergence: sweep on to divergence (or `end`) although the ratio was reached: the classic curve.
+
+    Raises:
+        ValueError: an argument is out of its range.
+    """
+
+    phase: ClassVar[Phase] = Phase.AFTER
+    holds_lr: ClassVar[bool] = True
+
+    total_steps: int | None = None
+    ratio: float = 0.14
+    steps_per_decade: float = 12.0
+    max_share: float = 0.1
+    usual_weight: float = 0.5
+    start: float | None = None
+    end: float | None = None
+    to_divergence: bool = False
+
+    def __post_init__(self) -> None:
+        if self.total_steps is not None and self.total_steps < 1:
+            raise ValueError(f"total_steps must be at least 1 or None, got {self.total_steps}")
+        for name in ("ratio", "steps_per_decade"):
+            if not 0.0 < getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be finite and > 0, got {getattr(self, name)}")
+        if not 0.0 < self.max_share <= 1.0:
+            raise ValueError(f"max_share must be in (0, 1], got {self.max_share}")
+        if not 0.0 <= self.usual_weight <= 1.0:
+            raise ValueError(f"usual_weight must be in [0, 1], got {self.usual_weight}")
+        for name in ("start", "end"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 < value < math.inf:
+                raise ValueError(f"{name} must be finite and > 0 or None, got {value}")
+        if self.start is not None and self.end is not None and self.end <= self.start:
+            raise ValueError(f"end must be above start, got start={self.start}, end={self.end}")
+
+    @property
+    def requires(self) -> frozenset[str]:
+        """The update-to-weight ratio (and a copy of the weights while it is measured)."""
+        return frozenset(("grad_norm", "update_ratio"))
+
+    @property
+    def bar(self) -> float:
+        """The update-to-weight ratio at the peak, for a run of this length."""
+        steps = self.total_steps or REFERENCE_STEPS
+        return self.ratio * min(1.0, math.sqrt(REFERENCE_STEPS / steps))
+
+    def requires_now(self, state: RangeTestState) -> frozenset[str]:
+        """Nothing once the peak is set."""
+        return frozenset() if state.stage == DONE else self.requires
+
+    def needs_snapshot(self, state: RangeTestState) -> bool:
+        """Until the peak is set."""
+        return state.stage != DONE
+
+    def init(self) -> RangeTestState:
+        """Before the first row."""
+        return RangeTestState()
+
+    def update(self, state: RangeTestState, statistics: Statistics) -> tuple[RangeTestState, Adjustment]:
+        """One row in: the next level, or the peak."""
+        if statistics.phase is Phase.START:
+            return self._begin(state, statistics)
+        if state.stage == DONE:
+            return state, Adjustment(factor=state.peak)
+        if statistics.phase is not Phase.AFTER or not statistics.updated:
+            return state, Adjustment(level=state.level)
+        state = state._replace(spent=state.spent + 1)
+        if state.stage == TRIAL:
+            return self._trial(state, statistics)
+        if state.stage == SWEEP:
+            return self._sweep(state, statistics)
+        return self._ramp(state)
+
+    def _begin(self, state: RangeTestState, row: Statistics) -> tuple[RangeTestState, Adjustment]:
+        usual, reference = row.get("usual_lr"), row.get("reference_lr")
+        if usual and reference:
+            steps = self.total_steps or REFERENCE_STEPS
+            state = state._replace(usual=usual / reference * min(1.0, math.sqrt(REFERENCE_STEPS / steps)))
+        if self.start is not None:
+            state = state._replace(stage=SWEEP, level=self.start, start=self.start)
+            text = f"sweeps up from {self.start:.4g} x the reference, {self.steps_per_decade:g} updates a decade"
+        else:
+            text = "tries one update at the learning rate given, to see where to start"
+        reason = Reason("sweep", "", math.nan, math.nan, text)
+        return state, Adjustment(level=state.level, snapshot=True, reasons=(reason,))
+
+    def _trial(self, state: RangeTestState, row: Statistics) -> tuple[RangeTestState, Adjustment]:
+        ratio = row.get("update_ratio")
+        trials = state.trials + 1
+        if ratio is not None and 0.0 < ratio < math.inf:
+            start = state.level * FIRST_RATIO / ratio
+            text = (
+                f"one update at {state.level:.4g} x the reference changed the weights by {ratio:.3g}; "
+                f"taken back, the sweep starts at {start:.4g}"
+            )
+            state = state._replace(stage=SWEEP, trials=trials, level=start, start=start)
+        elif trials < MAX_TRIALS:
+            level = state.level * TRIAL_DROP
+            text = (
+                f"the update at {state.level:.4g} x the reference told nothing ({ratio}); taken back, next {level:.4g}"
+            )
+            state = state._replace(trials=trials, level=level)
+        else:
+            text = f"{trials} trial updates told nothing; the sweep starts at {state.level:.4g} x the reference"
+            state = state._replace(stage=SWEEP, trials=trials, start=state.level)
+        reason = Reason("trial", "update_ratio", math.nan if ratio is None else ratio, FIRST_RATIO, text)
+        return state, Adjustment(level=state.level, rewind=True, reasons=(reason,))
+
+    def _sweep(self, state: RangeTestState, row: Statistics) -> tuple[RangeTestState, Adjustment]:
+        loss, ratio = row.get("loss"), row.get("update_ratio")
+        watch = state.watch if loss is None else state.watch.add(loss, calm=not state.crossed)
+        if ratio is not None and not math.isfinite(ratio):
+            watch = watch._replace(diverged=True, turned=True)
+        crossed = state.crossed
+        if not crossed and ratio is not None and self.bar <= ratio < math.inf:
+            crossed = state.level * self.bar / ratio
+        state = state._replace(watch=watch, crossed=crossed)
+        following = rung(state.start, self.steps_per_decade, state.position + 1)
+        if watch.diverged:
+            return self._stop(state, ratio, "the loss diverges")
+        if crossed and not self.to_divergence:
+            return self._stop(state, ratio, f"updates change the weights by {ratio:.3g}, above {self.bar:.3g}")
+        if self.end is not None and following > self.end * (1.0 + 1e-9):
+            return self._stop(state, ratio, f"the end of the range at {self.end:.4g} x the reference is reached")
+        if self.total_steps is not None and state.spent >= max(1, int(self.max_share * self.total_steps)):
+            return self._stop(state, ratio, f"{state.spent} updates are spent, {self.max_share:.0%} of the run")
+        keep = watch.improved and watch.smoothed <= watch.best and state.position - state.snapshot >= SNAPSHOT_RUNGS
+        kept = state.position if keep else state.snapshot
+        state = state._replace(level=following, position=state.position + 1, snapshot=kept)
+        return state, Adjustment(level=following, snapshot=keep)
+
+    def _stop(self, state: RangeTestState, ratio: float | None, why: str) -> tuple[RangeTestState, Adjustment]:
+        peak = self._peak(state, ratio)
+        rewind = state.watch.diverged or (state.watch.start.size > 0 and not state.watch.improved)
+        text = f"{why} at {state.level:.4g} x the reference after {state.spent} updates: the peak is {peak:.4g}"
+        value = math.nan if ratio is None else ratio
+        reasons: tuple[Reason, ...] = (Reason("peak", "update_ratio", value, self.bar, text),)
+        if not rewind:
+            return state._replace(stage=DONE, level=peak, peak=peak), Adjustment(factor=peak, reasons=reasons)
+        text = f"the loss stands above its start: back to the last snapshot, and to the peak in {RAMP_STEPS} updates"
+        reasons += (Reason("rewind", "loss", state.watch.smoothed, state.watch.start.mean, text),)
+        state = state._replace(stage=RAMP, level=peak / 10.0, peak=peak, position=0)
+        return state, Adjustment(level=state.level, rewind=True, reasons=reasons)
+
+    def _peak(self, state: RangeTestState, ratio: float | None) -> float:
+        if state.crossed:
+            found = state.crossed
+        elif state.watch.diverged:
+            found = state.level / DIVERGENCE_DIVISOR
+        elif ratio:
+            found = state.level * min(LARGEST_STEP, self.bar / ratio)
+        else:
+            found = state.level
+        if not state.usual:
+            return found
+        return math.exp((1.0 - self.usual_weight) * math.log(found) + self.usual_weight * math.log(state.usual))
+
+    def _ramp(self, state: RangeTestState) -> tuple[RangeTestState, Adjustment]:
+        position = state.position + 1
+        if position < RAMP_STEPS:
+            level = rung(state.peak / 10.0, RAMP_STEPS, position)
+            return state._replace(position=position, level=level), Adjustment(level=level)
+        reason = Reason("release", "", math.nan, math.nan, f"the peak of {state.peak:.4g} x the reference is reached")
+        return state._replace(stage=DONE, level=state.peak), Adjustment(factor=state.peak, reasons=(reason,))

@@ -1,0 +1,213 @@
+"""`Rescue`: what a much too large peak destroys is taken back, and a healthy run is left alone."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from adaptive_lr import AdaptiveLR
+from adaptive_lr.controllers import Adjustment, Composition, Rescue
+from adaptive_lr.statistics import Phase, Statistics
+
+
+def row(step: int, loss: float | None, ratio: float = 0.01, base: float = 1.0, **more: Any) -> Statistics:
+    values = {"update_ratio": ratio, "base_lr": base}
+    if loss is not None:
+        values["loss"] = loss
+    return Statistics(step, Phase.AFTER, values, **more)
+
+
+def run(rows: list[Statistics], law: Rescue | None = None) -> list[Adjustment]:
+    return (law or Rescue()).simulate([Statistics(0, Phase.START), *rows])[1:]
+
+
+def test_the_start_is_kept_unless_snapshots_are_off() -> None:
+    assert Rescue().update(Rescue().init(), Statistics(0, Phase.START))[1].snapshot
+    assert not Rescue(snapshots=False).update(Rescue().init(), Statistics(0, Phase.START))[1].snapshot
+
+
+def test_an_update_as_large_as_the_weights_is_taken_back_and_cut_to_the_target() -> None:
+    first = run([row(0, 2.3, ratio=14.0)])[0]
+    assert first.rewind
+    assert first.factor == pytest.approx(0.14 / 14.0)
+    (reason,) = first.reasons
+    assert (reason.statistic, reason.value, reason.threshold) == ("update_ratio", 14.0, 1.0)
+
+
+@pytest.mark.parametrize("ratio", [math.inf, math.nan])
+def test_an_update_that_is_not_finite_is_taken_back(ratio: float) -> None:
+    first = run([row(0, 2.3, ratio=ratio)])[0]
+    assert first.rewind
+    assert first.factor == 1e-4
+
+
+def test_one_loss_that_is_not_finite_is_a_bad_batch_and_two_are_a_broken_run() -> None:
+    losses = [2.0] * 10 + [math.nan] + [2.0] * 10 + [math.inf, math.nan]
+    acts = [t for t, a in enumerate(run([row(t, loss) for t, loss in enumerate(losses)])) if a.rewind]
+    assert acts == [22]
+
+
+def test_large_updates_that_teach_nothing_are_taken_back_after_twenty() -> None:
+    rows = [row(t, 2.3 + 0.01 * (t % 3), ratio=0.02 if t < 8 else 0.3) for t in range(60)]
+    acts = [(t, a) for t, a in enumerate(run(rows)) if a.rewind]
+    assert acts[0][0] == 8 + 19
+    assert acts[0][1].factor == pytest.approx(1 / 3)
+    calm = [row(t, 2.3 + 0.01 * (t % 3), ratio=0.1) for t in range(150)]
+    assert all(not a.rewind for a in run(calm))
+
+
+def test_large_updates_of_small_weights_are_let_pass_while_the_loss_reaches_new_bests() -> None:
+    rows = [row(t, 0.9**t, ratio=0.02 if t < 5 else 1.5) for t in range(60)]
+    assert all(not a.rewind for a in run(rows))
+
+
+def test_a_loss_that_rises_above_its_start_is_a_rewind_and_a_cut_of_at_least_a_third() -> None:
+    losses = [2.3] * 10 + [2.0, 2.5, 4.0, 8.0]
+    acts = [a for a in run([row(t, loss, 0.02 if t < 10 else 0.2) for t, loss in enumerate(losses)]) if a.reasons]
+    assert len(acts) == 1
+    assert acts[0].rewind
+    assert acts[0].factor == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("ratio", [0.14, 0.5, 0.9])
+def test_a_run_that_learns_is_left_alone_whatever_its_ratio_below_one(ratio: float) -> None:
+    generator = np.random.default_rng(0)
+    losses = 0.2 + 2.1 * np.exp(-np.arange(200) / 40) + 0.05 * generator.normal(size=200)
+    adjustments = run([row(t, loss, ratio) for t, loss in enumerate(losses.tolist())])
+    assert all(not a.reasons and not a.rewind and a.factor == 1.0 for a in adjustments)
+
+
+def test_snapshots_follow_an_improving_run_and_never_a_worse_state() -> None:
+    losses = np.concatenate([np.linspace(2.3, 1.0, 40), np.linspace(1.0, 1.2, 30)])
+    taken = [t for t, a in enumerate(run([row(t, loss) for t, loss in enumerate(losses.tolist())])) if a.snapshot]
+    assert taken
+    assert max(taken) < 55  # the smoothed loss turns about ten steps after the loss
+    assert min(np.diff(taken)) >= 10
+
+
+def test_it_stops_watching_when_the_base_has_long_stopped_rising_and_starts_again_when_it_rises_higher() -> None:
+    law = Rescue(watch_steps=50)
+    state, _ = law.update(law.init(), Statistics(0, Phase.START))
+    for t in range(30):
+        state, _ = law.update(state, row(t, 2.0, base=(t + 1) / 30))
+    assert state.watching
+    for t in range(30, 81):
+        state, _ = law.update(state, row(t, 2.0, base=0.5))
+    assert not state.watching
+    assert law.requires_now(state) == {"base_lr"}
+    assert not law.needs_snapshot(state)
+    state, adjustment = law.update(state, row(81, 2.0, ratio=9.0, base=0.9))
+    assert not adjustment.reasons
+    state, _ = law.update(state, row(82, 2.0, base=1.1))
+    assert state.watching
+
+
+def test_rows_without_an_update_and_rows_without_a_loss_do_no_harm() -> None:
+    overflow = row(0, 1e9, updated=False)
+    assert run([overflow])[0] == Adjustment()
+    assert all(not a.reasons for a in run([row(t, None) for t in range(80)]))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"watch_steps": 0}, {"max_ratio": 0.1}, {"target_ratio": 0.0}, {"min_factor": 0.0}, {"max_ratio": math.inf}],
+)
+def test_settings_out_of_range_are_refused(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(change))):
+        dataclasses.replace(Rescue(), **change)
+
+
+class Network:
+    """A small classification problem that a large learning rate destroys for good."""
+
+    def __init__(self, lr: float, controllers: Any, **arguments: Any) -> None:
+        torch.manual_seed(0)
+        self.inputs = torch.randn(256, 16)
+        self.labels = (self.inputs @ torch.randn(16, 4)).argmax(1)
+        self.model = torch.nn.Sequential(
+            torch.nn.Linear(16, 32), torch.nn.BatchNorm1d(32), torch.nn.ReLU(), torch.nn.Linear(32, 4)
+        )
+        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=lr, momentum=0.9)
+        self.control = AdaptiveLR(self.optimizer, controllers, model=self.model, **arguments)
+
+    def step(self, step: int) -> float:
+        batch = torch.randint(0, 256, (32,), generator=torch.Generator().manual_seed(step))
+        loss = torch.nn.functional.cross_entropy(self.model(self.inputs[batch]), self.labels[batch])
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        self.control.step(loss)
+        return loss.item()
+
+
+def test_a_rewind_puts_back_parameters_buffers_and_optimizer_state() -> None:
+    network = Network(1e4, Rescue())
+    before = {name: value.clone() for name, value in network.model.state_dict().items()}
+    network.step(0)
+    assert network.control.decisions[-1].action == "rescue"
+    after = network.model.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert not network.optimizer.state  # as before the first update
+    assert network.optimizer.param_groups[0]["lr"] == 1e4  # the base is its owner's
+
+
+@pytest.mark.parametrize("lr", [1.0, 30.0, 1e3, 1e6])
+def test_a_network_that_a_fixed_rate_destroys_is_rescued(lr: float) -> None:
+    losses = [Network(lr, ()), Network(lr, Rescue())]
+    fixed, rescued = (np.mean([n.step(t) for t in range(150)][-20:]) for n in losses)
+    assert rescued < 0.7
+    assert lr == 1.0 or not fixed < 1.0
+
+
+def test_in_shadow_nothing_is_rewound() -> None:
+    shadow, plain = Network(10.0, Rescue(), shadow=True), Network(10.0, ())
+    for step in range(20):
+        assert repr(shadow.step(step)) == repr(plain.step(step))
+    assert shadow.control.decisions.total > 0
+
+
+@pytest.mark.parametrize("lag", [1, 2])
+def test_with_a_lag_the_rewind_comes_lag_updates_later(lag: int) -> None:
+    network = Network(1e4, Rescue(), lag=lag)
+    before = network.model.state_dict()["0.weight"].clone()
+    for step in range(lag):
+        network.step(step)
+        assert not torch.equal(network.model.state_dict()["0.weight"], before)
+    network.step(lag)
+    assert torch.equal(network.model.state_dict()["0.weight"], before)
+
+
+def test_the_snapshot_is_dropped_when_nothing_watches_any_more() -> None:
+    network = Network(0.05, Composition((Rescue(watch_steps=20),)))
+    assert network.control._layer.snapshot is not None
+    for step in range(40):
+        network.step(step)
+    assert network.control._layer.snapshot is None
+
+
+def test_a_run_stopped_while_watching_goes_on_bit_identically() -> None:
+    whole = Network(30.0, Rescue())
+    saved: list[Any] = []
+    for step in range(40):
+        state = {"model": whole.model.state_dict(), "optimizer": whole.optimizer.state_dict()}
+        saved.append(torch.utils._pytree.tree_map(
+            lambda v: v.clone() if isinstance(v, torch.Tensor) else v, {**state, "control": whole.control.state_dict()}
+        ))  # fmt: skip
+        whole.step(step)
+    for stop in (0, 1, 3, 12, 25):
+        resumed = Network(30.0, Rescue())
+        resumed.model.load_state_dict(saved[stop]["model"])
+        resumed.optimizer.load_state_dict(saved[stop]["optimizer"])
+        resumed.control.load_state_dict(saved[stop]["control"])
+        for step in range(stop, 40):
+            resumed.step(step)
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(whole.model.state_dict().values(), resumed.model.state_dict().values(), strict=True)
+        )
+        assert repr(resumed.control.decisions) == repr(whole.control.decisions)
