@@ -19,11 +19,16 @@ if TYPE_CHECKING:
     from adaptive_lr import controllers as controllers
     from adaptive_lr import schedules as schedules
     from adaptive_lr.adaptive import AdaptiveLR as AdaptiveLR
+    from adaptive_lr.lr_range_test import range_test as range_test
     from adaptive_lr.trace import read_trace as read_trace
 
-__all__ = ["AdaptiveLR", "controllers", "read_trace", "schedules"]
+__all__ = ["AdaptiveLR", "controllers", "range_test", "read_trace", "schedules"]
 
-_HOMES = {"AdaptiveLR": "adaptive_lr.adaptive", "read_trace": "adaptive_lr.trace"}
+_HOMES = {
+    "AdaptiveLR": "adaptive_lr.adaptive",
+    "range_test": "adaptive_lr.lr_range_test",
+    "read_trace": "adaptive_lr.trace",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -147,7 +147,10 @@ class RangeTest(Controller[RangeTestState]):
             return self._begin(state, statistics)
         if state.stage == DONE:
             return state, Adjustment(factor=state.peak)
-        if statistics.phase is not Phase.AFTER or not statistics.updated:
+        loss = statistics.get("loss")
+        broken = loss is not None and not math.isfinite(loss)
+        # An overflow of the loss scale is no step; a loss that is itself not finite would overflow for ever.
+        if statistics.phase is not Phase.AFTER or not (statistics.updated or broken):
             return state, Adjustment(level=state.level)
         state = state._replace(spent=state.spent + 1)
         if state.stage == TRIAL:

@@ -148,7 +148,7 @@ def test_every_exported_controller_is_in_the_table():
 
 @each_controller
 def test_its_rows_make_it_act(row):
-    """The table's rows exercise the law: it acts on them, and before any row it changes nothing but the level it holds."""
+    """The table's rows exercise the law: it acts, and before any row it changes nothing but the level it holds."""
     law = row.make()
     steps = list(trajectory(law, row.rows()))
     assert any(adjustment.reasons for *_, adjustment in steps)

@@ -163,10 +163,20 @@ def test_a_row_without_an_update_does_not_advance_it() -> None:
     for row in rows(np.full(5, 2.0))[1:]:
         state, adjustment = law.update(state, row)
         for other in (
-            Statistics(row.step, Phase.AFTER, {"loss": math.nan}, updated=False),
+            Statistics(row.step, Phase.AFTER, {"loss": 2.0}, updated=False),
             Statistics(row.step, Phase.OBSERVATION, {"loss": math.nan}),
         ):
             assert law.update(state, other) == (state, Adjustment(level=adjustment.level))
+
+
+def test_a_loss_that_is_not_finite_ends_the_sweep_even_where_no_update_follows_it() -> None:
+    """Under GradScaler every such step is an overflow: waiting for an update would wait for ever."""
+    law = RangeTest(start=1e-3)
+    state, _ = law.update(law.init(), START)
+    for row in rows(np.full(8, 2.0))[1:]:
+        state, _ = law.update(state, row)
+    _, adjustment = law.update(state, Statistics(9, Phase.AFTER, {"loss": math.nan}, updated=False))
+    assert adjustment.rewind
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,658 @@
+"""`range_test`: the curve of a sweep, and a training run that is left exactly as it was found."""
+
+from __future__ import annotations
+
+import math
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, RandomSampler, TensorDataset
+
+from adaptive_lr import AdaptiveLR, controllers, range_test, suggestions
+from adaptive_lr.layer import is_controlled
+
+SHORT = {"start_lr": 1e-5, "end_lr": 1.0, "steps": 12}
+
+
+class Net(nn.Module):
+    """Dropout, batch normalisation, a frozen layer, an unused parameter, a buffer that is replaced, and own noise."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm, self.second = nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Linear(8, 3)
+        self.frozen = nn.Linear(3, 3)
+        self.frozen.requires_grad_(False)
+        self.unused = nn.Parameter(torch.ones(2))
+        self.register_buffer("seen", torch.zeros(1), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.seen = self.seen + 1.0
+        hidden = F.dropout(torch.tanh(self.norm(self.first(x))), 0.2, training=self.training)
+        return self.frozen(self.second(hidden + 0.01 * np.random.randn() + 0.01 * random.random()))  # noqa: NPY002
+
+
+@dataclass
+class Run:
+    """A small training run with everything that could be left changed."""
+
+    make: Callable[[list[dict[str, Any]]], torch.optim.Optimizer]
+    scaler: torch.amp.GradScaler | None = None
+    autocast: bool = False
+    losses: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        torch.manual_seed(0)
+        np.random.seed(0)  # noqa: NPY002
+        random.seed(0)
+        self.model = Net()
+        biases = [p for p in self.model.parameters() if p.dim() < 2]
+        matrices = [p for p in self.model.parameters() if p.dim() >= 2]
+        self.optimizer = self.make([{"params": matrices, "lr": 0.02}, {"params": biases, "lr": 0.002}])
+        self.scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(self.optimizer, 20)
+        x = torch.randn(40, 6)
+        data = TensorDataset(x, x[:, :3].argmax(1))
+        sampler = RandomSampler(data, generator=torch.Generator().manual_seed(1))
+        self.loader = DataLoader(data, 8, sampler=sampler, generator=torch.Generator().manual_seed(2))
+
+    def train(self, epochs: int) -> None:
+        self.model.train()
+        for _ in range(epochs):
+            for x, y in self.loader:
+                with torch.autocast("cpu", enabled=self.autocast):
+                    loss = F.cross_entropy(self.model(x), y)
+                self.optimizer.zero_grad()
+                if self.scaler is None:
+                    loss.backward()
+                    self.optimizer.step()
+                else:
+                    self.scaler.scale(loss).backward()
+                    self.scaler.step(self.optimizer)
+                    self.scaler.update()
+                self.scheduler.step()
+                self.losses.append(loss.item())
+
+    def sweep(self, **arguments: Any) -> Any:
+        autocast = torch.autocast("cpu") if self.autocast else None
+        arguments = {"scaler": self.scaler, "autocast": autocast, **SHORT, **arguments}
+        batches = arguments.pop("batches", self.loader)
+        return range_test(self.model, self.optimizer, arguments.pop("loss_fn", F.cross_entropy), batches, **arguments)
+
+    def everything(self) -> list[Any]:
+        """All there is, bit by bit and object by object."""
+        numpy_state = np.random.get_state()[1].tolist()  # noqa: NPY002
+        seen: list[Any] = [numpy_state, random.getstate(), torch.get_rng_state().tolist()]
+        seen += [self.loader.generator.get_state().tolist(), self.loader.sampler.generator.get_state().tolist()]
+        seen += [(name, id(p), p.requires_grad, bits(p), bits(p.grad)) for name, p in self.model.named_parameters()]
+        seen += [(name, id(b), bits(b)) for name, b in self.model.named_buffers()]
+        seen += [module.training for module in self.model.modules()]
+        seen += [plain(self.optimizer.state), plain(self.optimizer.param_groups), plain(vars(self.optimizer))]
+        seen += [plain(self.scheduler.state_dict()), None if self.scaler is None else plain(vars(self.scaler))]
+        seen += [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in self.model.modules()]
+        return seen
+
+
+def bits(tensor: torch.Tensor | None) -> tuple[int, bytes] | None:
+    return None if tensor is None else (id(tensor), tensor.detach().cpu().numpy().tobytes())
+
+
+def plain(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return bits(value)
+    if isinstance(value, dict):
+        return [(id(key) if isinstance(key, torch.Tensor) else key, plain(item)) for key, item in value.items()]
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return value if isinstance(value, int | float | str | bool) else id(value)
+
+
+def adamw(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(groups)
+
+
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
+    "SGD": lambda groups: torch.optim.SGD(groups, momentum=0.9),
+    "AdamW": adamw,
+    "AdamW fused, amsgrad": lambda groups: torch.optim.AdamW(groups, fused=True, amsgrad=True),
+    "Adam, one tensor for all": lambda groups: torch.optim.Adam(
+        [{**group, "lr": shared} for shared in [torch.tensor(0.01)] for group in groups]
+    ),
+    "RMSprop, centred": lambda groups: torch.optim.RMSprop(groups, centered=True, momentum=0.9),
+    **{
+        name: lambda groups, name=name: getattr(torch.optim, name)(groups)
+        for name in ("Adadelta", "Adafactor", "Adagrad", "Adamax", "ASGD", "NAdam", "RAdam", "Rprop")
+    },
+}
+
+
+# ---------------------------------------------------------------- left as it was found
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_a_training_run_around_it_is_bit_identical_to_one_without_it(name: str) -> None:
+    """At the start, in the middle, twice in a row: data order, dropout, losses, weights and state stay the same."""
+    plainly = Run(OPTIMIZERS[name])
+    plainly.train(2)
+    with_sweeps = Run(OPTIMIZERS[name])  # sets the global generators back to its start
+    with_sweeps.sweep()
+    with_sweeps.train(1)
+    first = with_sweeps.sweep()
+    assert with_sweeps.sweep() == first
+    with_sweeps.train(1)
+    assert with_sweeps.losses == plainly.losses
+    states = ({"m": run.model.state_dict(), "o": run.optimizer.state_dict()} for run in (with_sweeps, plainly))
+    torch.testing.assert_close(*states, rtol=0.0, atol=0.0)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_object_and_every_bit_is_as_before(name: str) -> None:
+    """The same tensors with the same content, gradients, flags, groups, generators, hooks and scheduler."""
+    for epochs in (0, 1):
+        run = Run(OPTIMIZERS[name])
+        run.train(epochs)
+        run.model.norm.eval()
+        run.model.frozen.weight.grad = torch.ones(3, 3)
+        before = run.everything()
+        run.sweep()
+        assert run.everything() == before
+        assert not is_controlled(run.optimizer)
+
+
+def raise_at(call: int, error: BaseException) -> Callable[..., torch.Tensor]:
+    """A loss that raises at its n-th call."""
+    calls = iter(range(1, 1000))
+
+    def loss_fn(scores: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        if next(calls) == call:
+            raise error
+        return F.cross_entropy(scores, y)
+
+    return loss_fn
+
+
+@pytest.mark.parametrize("error", [RuntimeError("the user's"), KeyboardInterrupt()], ids=["exception", "Ctrl-C"])
+@pytest.mark.parametrize("call", [1, 7])
+def test_whatever_is_raised_everything_is_restored_and_it_is_raised_again(error: BaseException, call: int) -> None:
+    run = Run(adamw)
+    run.train(1)
+    before = run.everything()
+    with pytest.raises(type(error)) as caught:
+        run.sweep(loss_fn=raise_at(call, error))
+    assert caught.value is error
+    assert run.everything() == before
+
+
+def test_control_works_after_it_and_refuses_it_meanwhile() -> None:
+    """An optimizer under control is refused with a sentence, and nothing is changed; after detach it is swept."""
+    run = Run(adamw)
+    control = AdaptiveLR(run.optimizer)
+    before = run.everything()
+    with pytest.raises(ValueError, match=r"not be under AdaptiveLR control, got a AdamW that is: save .*detach\(\)"):
+        run.sweep()
+    assert run.everything() == before
+    control.detach()
+    run.sweep()
+    AdaptiveLR(run.optimizer)
+
+
+def test_a_loader_keeps_its_workers_to_itself() -> None:
+    """Persistent workers of an epoch under way go on, and the next epoch has the order it would have had."""
+
+    def order(sweep: bool) -> list[list[float]]:
+        torch.manual_seed(0)
+        model = nn.Linear(1, 1)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        data = TensorDataset(torch.arange(12.0).reshape(-1, 1), torch.zeros(12, 1))
+        loader = DataLoader(data, 4, shuffle=True, num_workers=1, persistent_workers=True)
+        seen: list[list[float]] = []
+        for _ in range(2):
+            for number, (x, _) in enumerate(loader):
+                seen.append(x.flatten().tolist())
+                if sweep and number == 1:
+                    range_test(model, optimizer, F.mse_loss, loader, start_lr=1e-6, end_lr=1e-3, steps=4)
+        return seen
+
+    assert order(sweep=True) == order(sweep=False)
+
+
+def test_what_a_wrapping_optimizer_and_a_loss_module_keep_is_restored() -> None:
+    """Attributes of the optimizer, an optimizer within it, and buffers of a loss that is a module."""
+
+    class Wrapper(torch.optim.SGD):
+        def __init__(self, parameters: Any) -> None:
+            parameters = list(parameters)
+            super().__init__(parameters, lr=0.1)
+            self.inner, self.history = torch.optim.Adam(parameters), [0]
+
+        def step(self, closure: Any = None) -> None:
+            self.history.append(len(self.history))
+            self.inner.step()
+            super().step()
+
+    class CountingLoss(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+
+        def forward(self, scores: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+            self.calls += 1
+            return F.mse_loss(scores, y)
+
+    model, loss_fn = nn.Linear(2, 1), CountingLoss()
+    optimizer = Wrapper(model.parameters())
+    range_test(model, optimizer, loss_fn, [(torch.ones(4, 2), torch.ones(4, 1))], **SHORT)
+    assert (optimizer.history, dict(optimizer.inner.state), float(loss_fn.calls)) == ([0], {}, 0.0)
+
+
+# ---------------------------------------------------------------- the sweep
+
+
+class Recording(torch.optim.SGD):
+    """Remembers the learning rates it steps with."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        Recording.used = []
+
+    def step(self, closure: Any = None) -> None:
+        Recording.used.append([float(group["lr"]) for group in self.param_groups])
+        super().step(closure)
+
+
+Recording.used = []
+
+
+def quadratic(lr: float = 0.1, **settings: Any) -> tuple[nn.Module, Recording]:
+    """A linear map that is to become zero: on `PAIRS`, gradient descent diverges above a learning rate of 2."""
+    torch.manual_seed(0)
+    model = nn.Linear(4, 1, bias=False)
+    return model, Recording(model.parameters(), lr=lr, **settings)
+
+
+PAIRS = [(2.0**0.5 * torch.eye(4), torch.zeros(4, 1))]
+
+
+def half_squares(scores: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    return 0.25 * ((scores - y) ** 2).sum()
+
+
+def test_the_learning_rates_are_geometric_from_start_to_end() -> None:
+    """`steps` of them, both ends included; the optimizer used exactly these."""
+    model, optimizer = quadratic()
+    result = range_test(model, optimizer, half_squares, PAIRS, start_lr=1e-6, end_lr=1e-1, steps=37)
+    np.testing.assert_allclose(result.lrs, np.geomspace(1e-6, 1e-1, 37), rtol=1e-12)
+    assert result.lrs == tuple(used for (used,) in Recording.used)
+    assert len(result.losses) == len(result.smoothed) == 37
+    assert result.stop_reason == "the end of the range, 0.1, was reached without divergence, after 37 updates"
+
+
+def test_the_losses_are_those_of_plain_training_at_these_rates() -> None:
+    """Gradient descent written by hand: w ← (1 - lr) w, loss w² / 2, up to the loss that stops it."""
+    model, optimizer = quadratic()
+    weight = model.weight.detach().double()
+    result = range_test(model, optimizer, half_squares, PAIRS, start_lr=1e-4, end_lr=100.0, steps=60)
+    expected = []
+    for lr in result.lrs:
+        expected.append(0.5 * float((weight**2).sum()))
+        weight = (1.0 - lr) * weight
+    np.testing.assert_allclose(result.losses, expected, rtol=1e-4)
+    assert 2.0 < result.lrs[-1] < 20.0
+    assert (
+        result.stop_reason
+        == f"the loss diverged at a learning rate of {result.lrs[-1]:.3g}, after {len(expected)} updates"
+    )
+    low, high = result.interval
+    assert 1e-2 < low < high < 2.5
+
+
+def test_suggestions_are_those_of_the_rules_on_the_curve_it_returns() -> None:
+    run = Run(OPTIMIZERS["SGD"])
+    result = run.sweep(start_lr=1e-6, end_lr=10.0, steps=60)
+    assert result.suggestions == suggestions.classic(result.lrs, result.losses, steps=60)
+    assert result.interval == suggestions.interval(result.lrs, result.losses)
+    assert list(result.suggestions) == ["steepest", "valley", "slide", "minimum"]
+
+
+@pytest.mark.parametrize("total_steps", [None, 5000])
+def test_the_suggestion_is_the_peak_that_the_law_sets(total_steps: int | None) -> None:
+    """`RangeTest` with the same range, attached by hand to the same run, ends at the same learning rate."""
+    run, by_hand = Run(adamw), Run(adamw)
+    result = run.sweep(start_lr=1e-6, end_lr=10.0, steps=60, total_steps=total_steps)
+    law = controllers.RangeTest(
+        total_steps=total_steps, max_share=1.0, steps_per_decade=59 / 7, start=1e-6 / 0.02, end=10.0 / 0.02,
+        to_divergence=True,
+    )  # fmt: skip
+    control = AdaptiveLR(by_hand.optimizer, law, model=by_hand.model)
+    batches = (batch for _ in range(100) for batch in by_hand.loader)
+    by_hand.model.train()
+    for x, y in batches:
+        if control.factor != 1.0:
+            break
+        by_hand.optimizer.zero_grad()
+        loss = F.cross_entropy(by_hand.model(x), y)
+        loss.backward()
+        by_hand.optimizer.step()
+        control.step(loss)
+    assert result.suggestion == pytest.approx(0.02 * control.factor, rel=1e-9)
+
+
+def test_ratios_between_groups_are_kept_and_rates_are_those_of_the_largest() -> None:
+    """Whatever the groups' own rates: 5 to 1 stays 5 to 1, and start and end are the larger ones."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 1))
+    groups = [{"params": model[0].parameters(), "lr": 3.0}, {"params": model[1].parameters(), "lr": 15.0}]
+    result = range_test(
+        model, Recording(groups), half_squares, PAIRS, start_lr=1e-6, end_lr=1e-2, steps=9
+    )  # fmt: skip
+    for lr, (small, large) in zip(result.lrs, Recording.used, strict=True):
+        assert large == lr
+        assert small == pytest.approx(lr / 5.0, rel=1e-12)
+    assert result.lrs[0] == pytest.approx(1e-6)
+
+
+def test_the_result_does_not_depend_on_the_learning_rate_of_the_optimizer_nor_on_a_schedule() -> None:
+    """A scheduler that has brought the rate to nearly nothing makes no difference either."""
+    results = []
+    for lr in (1e-9, 1.0, 1e6):
+        model, optimizer = quadratic(lr)
+        results.append(range_test(model, optimizer, half_squares, PAIRS, **SHORT))
+    model, optimizer = quadratic(0.1)
+    scheduler = torch.optim.lr_scheduler.OneCycleLR(optimizer, 0.5, 100, cycle_momentum=False)
+    results.append(range_test(model, optimizer, half_squares, PAIRS, **SHORT))
+    assert scheduler.last_epoch == 0
+    for result in results[1:]:
+        for name in ("lrs", "losses", "suggestion", "interval"):
+            np.testing.assert_allclose(getattr(result, name), getattr(results[0], name), rtol=1e-5)
+
+
+def test_accumulated_batches_make_one_update_with_their_mean_loss() -> None:
+    """Two half batches give the curve of the whole one, and are drawn in order."""
+    x, y = torch.randn(8, 4, generator=torch.Generator().manual_seed(0)), torch.ones(8, 1)
+    halves = [(x[:4], y[:4]), (x[4:], y[4:])]
+    whole = range_test(*quadratic(), F.mse_loss, [(x, y)], **SHORT)
+    in_two = range_test(*quadratic(), F.mse_loss, halves, accumulate=2, **SHORT)
+    np.testing.assert_allclose(in_two.losses, whole.losses, rtol=1e-5)
+    assert in_two.lrs == whole.lrs
+
+
+@pytest.mark.parametrize("kind", ["list", "loader", "generator"])
+def test_batches_that_end_before_the_sweep_start_again(kind: str) -> None:
+    """A list, a loader, and also a generator, whose batches are kept for that."""
+    seen: list[float] = []
+    pairs = [(torch.full((1, 4), float(number)), torch.zeros(1, 1)) for number in range(3)]
+
+    def loss_fn(scores: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return (0.0 * scores).sum()
+
+    class Watching(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            seen.append(float(x[0, 0]))
+            return super().forward(x)
+
+    model = Watching(4, 1)
+    batches = {
+        "list": pairs,
+        "loader": DataLoader([(x[0], y[0]) for x, y in pairs]),
+        "generator": (pair for pair in pairs),
+    }[kind]
+    range_test(model, torch.optim.SGD(model.parameters(), lr=0.1), loss_fn, batches, **{**SHORT, "steps": 8})
+    assert seen == [0.0, 1.0, 2.0, 0.0, 1.0, 2.0, 0.0, 1.0]
+
+
+def test_a_model_in_evaluation_mode_is_trained_and_frozen_parts_stay_frozen() -> None:
+    """Root in eval: all in train. Root in train: a submodule in eval stays so, its running statistics unused."""
+    modes: list[tuple[bool, bool]] = []
+
+    def loss_fn(scores: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        modes.append((model.training, model[1].training))
+        return F.mse_loss(scores, y)
+
+    batches = [(torch.randn(4, 2), torch.zeros(4, 1))]
+    for root, expected in ((False, (True, True)), (True, (True, False))):
+        modes.clear()
+        model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2), nn.Linear(2, 1)).train(root)
+        model[1].eval()
+        range_test(model, torch.optim.SGD(model.parameters(), lr=0.1), loss_fn, batches, **SHORT)
+        assert set(modes) == {expected}
+        assert (model.training, model[1].training, model[2].training) == (root, False, root)
+
+
+def test_it_works_without_gradients_around_it_and_reports_progress() -> None:
+    """Under `torch.no_grad` gradients are computed all the same; progress counts to the planned number of updates."""
+    told: list[tuple[int, int]] = []
+    with torch.no_grad():
+        range_test(*quadratic(), half_squares, PAIRS, progress=lambda *done: told.append(done), **SHORT)
+    assert told == [(done, 12) for done in range(1, 13)]
+
+
+# ---------------------------------------------------------------- half precision
+
+
+def scaler(initial: float, **settings: Any) -> torch.amp.GradScaler:
+    return torch.amp.GradScaler("cpu", init_scale=initial, **settings)
+
+
+@pytest.mark.parametrize("initial", [2.0**10, 2.0**127], ids=["no overflow", "overflows first"])
+@pytest.mark.parametrize("name", ["SGD", "AdamW fused, amsgrad"])
+def test_a_gradient_scaler_is_used_and_restored(name: str, initial: float) -> None:
+    """Updates that overflow are tried again; the curve has all its learning rates, and the scaler is as it was."""
+    run = Run(OPTIMIZERS[name], scaler(initial, growth_interval=5), autocast=True)
+    before = run.everything()
+    calls: list[int] = []
+
+    def loss_fn(scores: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        calls.append(0)
+        return 4.0 * F.cross_entropy(scores, y)
+
+    result = run.sweep(loss_fn=loss_fn)
+    assert run.everything() == before
+    np.testing.assert_allclose(result.lrs, np.geomspace(1e-5, 1.0, 12)[: len(result.lrs)], rtol=1e-6)
+    assert len(result.lrs) >= 10
+    assert (len(calls) > len(result.lrs)) == (initial > 2.0**100)
+    assert np.isfinite(result.losses).all()
+    run.train(2)
+    plainly = Run(OPTIMIZERS[name], scaler(initial, growth_interval=5), autocast=True)
+    plainly.train(2)
+    assert run.losses == plainly.losses
+
+
+@pytest.mark.parametrize("disabled", [False, True])
+def test_the_curve_under_a_scaler_is_the_curve_without(disabled: bool) -> None:
+    """Powers of two scale exactly."""
+    given = torch.amp.GradScaler("cpu", enabled=False) if disabled else scaler(2.0**16)
+    scaled = range_test(*quadratic(), half_squares, PAIRS, scaler=given, **SHORT)
+    assert scaled == range_test(*quadratic(), half_squares, PAIRS, **SHORT)
+
+
+def test_a_loss_that_is_not_finite_ends_a_scaled_sweep() -> None:
+    """The scaler leaves such updates out for ever; the sweep says that the loss diverged, and still suggests."""
+
+    def loss_fn(scores: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        calls.append(0)
+        return half_squares(scores, y) * (math.nan if len(calls) > 8 else 1.0)
+
+    calls: list[int] = []
+    result = range_test(*quadratic(), loss_fn, PAIRS, scaler=scaler(2.0**10), **SHORT)
+    assert len(result.losses) == 8
+    assert result.stop_reason.startswith("the loss diverged at a learning rate of")
+    assert result.suggestion is not None
+
+
+def test_gradients_that_never_become_finite_end_a_scaled_sweep() -> None:
+    """Although the loss is finite."""
+
+    class Broken(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, x: torch.Tensor) -> torch.Tensor:
+            return x.clone()
+
+        @staticmethod
+        def backward(ctx: Any, gradient: torch.Tensor) -> torch.Tensor:
+            return gradient * math.inf
+
+    result = range_test(
+        *quadratic(), lambda s, y: half_squares(Broken.apply(s), y), PAIRS, scaler=scaler(2.0**10), **SHORT
+    )
+    assert result.stop_reason == "50 updates in a row overflowed, after 0 updates"
+    assert (result.lrs, result.suggestion, result.interval) == ((), None, None)
+
+
+# ---------------------------------------------------------------- nothing to see
+
+
+def test_a_flat_noisy_loss_reaches_the_end_and_suggests_no_interval_and_no_peak() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def loss_fn(scores: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        return 0.0 * scores.sum() + 2.0 + 0.1 * torch.randn((), generator=generator)
+
+    result = range_test(*quadratic(), loss_fn, PAIRS, start_lr=1e-7, end_lr=10.0, steps=100)
+    assert result.stop_reason.startswith("the end of the range, 10, was reached")
+    assert (result.interval, result.suggestion) == (None, None)
+
+
+def test_a_negative_loss_is_judged_like_any_other() -> None:
+    """Shifted by -1000 it diverges at the same update, with the same interval."""
+    arguments = {"start_lr": 1e-4, "end_lr": 100.0, "steps": 60}
+    result = range_test(*quadratic(), half_squares, PAIRS, **arguments)
+    shifted = range_test(*quadratic(), lambda s, y: half_squares(s, y).double() - 10.0, PAIRS, **arguments)
+    assert abs(len(shifted.lrs) - len(result.lrs)) <= 2
+    np.testing.assert_allclose(shifted.interval, result.interval, rtol=1e-3)
+
+
+def test_a_loss_that_is_not_finite_from_the_start_suggests_nothing() -> None:
+    """No learning rate mends that: one loss, no suggestion, no exception, and a plot."""
+    result = range_test(*quadratic(), lambda s, y: half_squares(s, y) * math.nan, PAIRS, **SHORT)
+    assert len(result.losses) == 1
+    assert {*result.suggestions.values(), result.suggestion, result.interval} == {None}
+    assert "diverged" in result.stop_reason
+
+
+# ---------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"model": torch.ones(2)}, TypeError, "model must be a torch.nn.Module, got Tensor"),
+        ({"optimizer": "sgd"}, TypeError, "optimizer must be a torch.optim.Optimizer, got str"),
+        ({"loss_fn": 3}, TypeError, "loss_fn must be callable, got int"),
+        ({"batches": 3}, TypeError, "batches must be iterable, got int"),
+        ({"batches": []}, ValueError, "batches must give at least one pair"),
+        ({"batches": iter([])}, ValueError, "batches must give at least one pair"),
+        ({"batches": [torch.ones(2, 4)]}, TypeError, r"batches must give pairs \(x, y\), got Tensor"),
+        ({"batches": [(1, 2, 3)]}, TypeError, "got 3 values"),
+        ({"loss_fn": lambda s, y: s}, TypeError, r"loss_fn must give a tensor of one element, got shape \(4, 1\)"),
+        ({"loss_fn": lambda s, y: 1.0}, TypeError, "loss_fn must give a tensor of one element, got float"),
+        ({"start_lr": 0.0}, ValueError, "start_lr must be finite and > 0, got 0.0"),
+        ({"start_lr": "1"}, TypeError, "start_lr must be a number, got '1'"),
+        ({"end_lr": math.inf}, ValueError, "end_lr must be finite and > 0, got inf"),
+        ({"end_lr": 1e-9}, ValueError, "end_lr must be above start_lr, got start_lr=1e-07, end_lr=1e-09"),
+        ({"steps": 1}, ValueError, "steps must be >= 2, got 1"),
+        ({"steps": 10.0}, TypeError, "steps must be an integer, got 10.0"),
+        ({"steps": True}, TypeError, "steps must be an integer, got True"),
+        ({"accumulate": 0}, ValueError, "accumulate must be >= 1, got 0"),
+        ({"total_steps": 0}, ValueError, "total_steps must be >= 1, got 0"),
+        ({"scaler": 1.0}, TypeError, "scaler must be a torch.amp.GradScaler or None, got float"),
+    ],
+)
+def test_bad_input_is_refused_with_a_sentence_and_nothing_is_changed(
+    changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    run, head = Run(adamw), nn.Linear(3, 1)
+    before = run.everything()
+    batches = [(torch.ones(4, 6), torch.ones(4, 1))]
+    given = {"model": run.model, "optimizer": run.optimizer, "loss_fn": F.mse_loss, "batches": batches, **changes}
+    if "loss_fn" in changes and callable(changes["loss_fn"]):
+        given["model"] = nn.Sequential(run.model, head)
+    with pytest.raises(error, match=message):
+        range_test(given.pop("model"), given.pop("optimizer"), given.pop("loss_fn"), given.pop("batches"), **given)
+    assert run.everything() == before
+
+
+def test_optimizers_that_cannot_be_swept_are_refused_with_a_sentence() -> None:
+    """One that needs a closure, one without a learning rate, and one that remembers its largest learning rate."""
+    model = nn.Linear(4, 1)
+    with pytest.raises(ValueError, match="optimizer must step without a closure, got LBFGS"):
+        range_test(model, torch.optim.LBFGS(model.parameters()), half_squares, PAIRS)
+    with pytest.raises(ValueError, match=r"finite learning rate > 0, got \[0.0\]"):
+        range_test(model, torch.optim.SGD(model.parameters(), lr=0.0), half_squares, PAIRS)
+    schedulefree = pytest.importorskip("schedulefree")
+    optimizer = schedulefree.SGDScheduleFree(model.parameters(), lr=0.1)
+    optimizer.train()
+    with pytest.raises(ValueError, match="remembers its largest learning rate"):
+        range_test(model, optimizer, half_squares, PAIRS)
+    assert not is_controlled(optimizer)
+
+
+# ---------------------------------------------------------------- the name, the picture, and another package
+
+
+def test_the_public_name_is_the_function_whatever_was_imported_before() -> None:
+    """No module of that name in the package can take its place."""
+    lines = (
+        "import adaptive_lr.lr_range_test, adaptive_lr.controllers.range_test, adaptive_lr.suggestions",
+        "import adaptive_lr",
+        "from adaptive_lr import range_test",
+        "assert callable(range_test) and adaptive_lr.range_test is range_test",
+        "import importlib.util; assert importlib.util.find_spec('adaptive_lr.range_test') is None",
+    )
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True)
+
+
+@pytest.fixture
+def axes() -> Iterator[Any]:
+    pytest.importorskip("matplotlib").use("Agg")
+    from matplotlib import pyplot
+
+    figure, ax = pyplot.subplots(figsize=(5.0, 3.5))
+    yield ax
+    pyplot.close(figure)
+
+
+def test_the_plot_shows_curve_interval_and_suggestions_without_overlap(axes: Any) -> None:
+    """On the axes given, logarithmic, with one label for each suggestion; no label covers another."""
+    result = Run(OPTIMIZERS["SGD"]).sweep(start_lr=1e-6, end_lr=10.0, steps=80)
+    assert result.plot(axes) is axes
+    assert axes.get_xscale() == "log"
+    raw, smoothed = axes.lines[:2]
+    np.testing.assert_array_equal(raw.get_xydata(), np.column_stack([result.lrs, result.losses]))
+    np.testing.assert_array_equal(smoothed.get_ydata(), result.smoothed)
+    names = sorted(text.get_text().split("\n")[0] for text in axes.texts)
+    assert names == ["adaptive-lr", "minimum/10", "slide", "steepest", "valley"]
+    axes.figure.canvas.draw()
+    boxes = [text.get_window_extent() for text in axes.texts]
+    assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
+    assert len(axes.patches) == 1
+
+
+def test_a_result_with_nothing_in_it_can_be_plotted(axes: Any) -> None:
+    """One loss that is not finite, on axes of its own."""
+    result = range_test(*quadratic(), lambda s, y: half_squares(s, y) * math.nan, PAIRS, **SHORT)
+    result.plot(axes).figure.canvas.draw()
+    ax = result.plot()
+    assert ax is not axes
+    from matplotlib import pyplot
+
+    pyplot.close(ax.figure)
+
+
+def test_the_curve_is_that_of_torch_lr_finder() -> None:
+    """The package, on the same model and batches, sees the same losses at the same learning rates."""
+    finder_class = pytest.importorskip("torch_lr_finder").LRFinder
+    data = TensorDataset(torch.randn(24, 4, generator=torch.Generator().manual_seed(0)), torch.ones(24, 1))
+    model, optimizer = quadratic(1e-5)
+    ours = range_test(
+        model, optimizer, F.mse_loss, DataLoader(data, 8), start_lr=1e-5, end_lr=0.05, steps=40
+    )  # fmt: skip
+    finder = finder_class(model, optimizer, F.mse_loss, device="cpu")
+    finder.range_test(DataLoader(data, 8), end_lr=0.05, num_iter=40, smooth_f=0.0, diverge_th=1e9)
+    np.testing.assert_allclose(ours.lrs, finder.history["lr"], rtol=1e-9)
+    np.testing.assert_allclose(ours.losses, finder.history["loss"], rtol=1e-6)

@@ -1,0 +1,46 @@
+"""The README's code runs as it stands, and its figure and links exist."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+pytestmark = pytest.mark.skipif(not README.exists(), reason="the README is not beside the tests")
+
+
+def blocks() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("index", range(2))
+def test_every_python_block_runs(index: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    code = blocks()[index]
+    namespace: dict[str, Any] = {"__name__": "readme"}
+    exec(compile(code, f"README block {index}", "exec", dont_inherit=True), namespace)
+    if "control" in namespace:
+        assert namespace["loss"] < 12.0
+        namespace["control"].detach()
+        assert (tmp_path / "runs/mine/trace.jsonl").exists()
+    if "HalveOnHighLoss" in namespace:
+        factors = [a.factor for a in namespace["HalveOnHighLoss"]().simulate([{"loss": 3.0}, {"loss": 20.0}])]
+        assert factors == [1.0, 0.5]
+
+
+def test_no_block_is_left_out() -> None:
+    assert len(blocks()) == 2
+
+
+def test_every_file_the_readme_names_exists() -> None:
+    text = README.read_text()
+    named = set(re.findall(r"\]\(([^)#:]+)\)", text)) | set(
+        re.findall(r"`((?:adaptive_lr|kernels|tests|experiments)/[\w/.]*)`", text)
+    )
+    assert named
+    missing = {name for name in named if not (ROOT / name).exists()}
+    assert missing == set()
