@@ -1,4 +1,4 @@
-"""The command line: `adaptive-lr compare`, `plot` and `explain`.
+"""The command line: `adaptive-lr compare`, `range-test`, `plot` and `explain`.
 
 Only click is imported at the top, so that `--help` answers at once.
 """
@@ -31,6 +31,13 @@ PLOT_EXAMPLES = """\b
 Examples:
   adaptive-lr plot cosine
   adaptive-lr plot cosine "one_cycle(pct_start=0.3)" --steps 1000 --output schedules.png
+"""
+
+RANGE_TEST_EXAMPLES = """\b
+Examples:
+  adaptive-lr range-test                                    SGD and AdamW on scikit-learn's digits
+  adaptive-lr range-test --optimizer adamw --seeds 10 --steps 200
+  adaptive-lr range-test --workload my_model.py:MyWorkload --output runs/mine
 """
 
 EXPLAIN_EXAMPLES = """\b
@@ -79,7 +86,7 @@ def main() -> None:
 @click.option("--optimizer", "optimizers", multiple=True, metavar="sgd|adamw",
               help="An optimizer to compare with; again for more.  [default: all]")  # fmt: skip
 @click.option("--lr", "learning_rates", multiple=True, type=float, metavar="RATE",
-              help="A peak learning rate; again for more.  [default: seven for each optimizer]")  # fmt: skip
+              help="A learning rate to give; again for more.  [default: nine for each optimizer]")  # fmt: skip
 @click.option("--seeds", default=5, show_default=True, help="Repetitions, shared by all recipes.")
 @click.option("--steps", type=int, help="Updates of each run.  [default: the workload's own]")
 @click.option("--jobs", default="auto", show_default=True, metavar="N|auto",
@@ -100,9 +107,9 @@ def compare(
     output: Path,
     tensorboard: bool,
 ) -> None:
-    """Train with fixed and with adaptive recipes, over peak learning rates from too small to far too large.
+    """Train with fixed and with adaptive recipes, given learning rates from too small to far too large.
 
-    Leaves a folder with the tables, a figure of loss against peak learning rate, TensorBoard runs and one record a
+    Leaves a folder with the tables, a figure of loss against learning rate given, TensorBoard runs and one record a
     run. Every finished run is kept: after Ctrl-C or a crash, the same command goes on where it was.
     """
     num_jobs = _jobs(jobs)
@@ -137,6 +144,47 @@ def compare(
         if len(failed) > MAX_LISTED_FAILURES:
             click.echo(f"  and {len(failed) - MAX_LISTED_FAILURES} more (see results/ in {output})", err=True)
         context.exit(EXIT_FAILURE)
+
+
+@main.command(
+    "range-test", short_help="Find the learning rates at which a workload learns.", epilog=RANGE_TEST_EXAMPLES
+)
+@click.option("--workload", default="digits", show_default=True, metavar="NAME|FILE.py:ATTRIBUTE|MODULE:ATTRIBUTE",
+              help="What is trained; your own as a class that follows adaptive_lr.study.Workload.")  # fmt: skip
+@click.option("--optimizer", "optimizers", multiple=True, metavar="sgd|adamw",
+              help="An optimizer to test with; again for more.  [default: all]")  # fmt: skip
+@click.option("--start-lr", default=1e-7, show_default=True, help="First learning rate.")
+@click.option("--end-lr", default=10.0, show_default=True, help="Last learning rate, unless the loss diverges before.")
+@click.option("--steps", default=100, show_default=True, help="Updates from the first to the last.")
+@click.option("--seeds", default=5, show_default=True, help="Repetitions with other weights and batches.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("runs/range-test"), show_default=True,
+              help="Folder for the table, the figure and the results.")  # fmt: skip
+def range_test(
+    workload: str,
+    optimizers: tuple[str, ...],
+    start_lr: float,
+    end_lr: float,
+    steps: int,
+    seeds: int,
+    output: Path,
+) -> None:
+    """Train for a few steps while the learning rate rises, and see where the loss falls and where it diverges.
+
+    Prints what the classic rules and this library suggest, with the spread over seeds, and leaves a folder with that
+    table (table.md), a figure of the curves (figure.pdf, figure.png) and everything that was measured (results.json).
+    """
+    try:
+        from adaptive_lr.study.range_job import carry_out
+        from adaptive_lr.study.range_tests import RangeStudy
+    except ModuleNotFoundError as error:
+        raise _missing(error) from error
+    from adaptive_lr.study.errors import StudyError
+
+    try:
+        chosen = {"optimizers": optimizers} if optimizers else {}
+        carry_out(RangeStudy(workload, **chosen, start_lr=start_lr, end_lr=end_lr, steps=steps, seeds=seeds), output)
+    except StudyError as error:
+        raise click.ClickException(str(error)) from error
 
 
 @main.command(short_help="Draw base schedules.", epilog=PLOT_EXAMPLES)

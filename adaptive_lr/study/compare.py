@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from adaptive_lr.study.errors import StudyError, require
-from adaptive_lr.study.figure import draw
+from adaptive_lr.study.figure import ERROR, draw
 from adaptive_lr.study.recipe import RECIPES
-from adaptive_lr.study.report import NOTES, csv_text, markdown, terminal_tables
+from adaptive_lr.study.report import NOTES, csv_text, has_accuracies, markdown, terminal_tables
 from adaptive_lr.study.run import Run, RunResult
 from adaptive_lr.study.study import TENSORBOARD_SEED, Study, StudyFolder, check_workload
 from adaptive_lr.study.summary import RecipeSummary, summarise
 from adaptive_lr.study.tensorboard import export
+from adaptive_lr.study.workload import title_of
 
 PIPE_WIDTH = 120
 """Characters in a line where the output is no terminal."""
@@ -25,17 +26,20 @@ README = """\
 | what | where |
 | --- | --- |
 | the tables, to read | `table.md` |
-| the numbers behind them, every optimizer, recipe and peak | `table.csv` |
-| final validation loss against peak learning rate; the flatter, the safer | `figure.pdf`, `figure.png` |
-| one record a run: configuration, curves, decisions, versions (float64 JSON) | `results/<hash>.json` |
+| the numbers behind them, every optimizer, recipe and learning rate | `table.csv` |
+| final validation loss against the learning rate given; the flatter, the safer | `figure.pdf`, `figure.png` |
+{error_figure}| one record a run: configuration, curves, decisions, versions (float64 JSON) | `results/<hash>.json` |
 {tensorboard}
-The study: workload `{workload}`, {steps} steps a run, seeds 0 to {last_seed}, {runs} runs.
+The study: workload `{workload}`, {steps} steps a run, seeds 0 to {last_seed}, {runs} runs. Every recipe is
+given the same learning rates: the peaks of its schedule, unless it finds its own.
 
 {recipes}
 
-The same command again carries out only what is missing here, and writes the tables and the figure anew.
+The same command again carries out only what is missing here, and writes tables and figures anew.
 `adaptive-lr explain` on the folder of an adaptive run in `tensorboard/` says what was changed, when and why.
 """
+
+ERROR_LINE = "| the same for the error on the test split | `figure-error.pdf`, `figure-error.png` |\n"
 
 TENSORBOARD_LINE = "| curves, learning rates and decisions of seed {seed} | `tensorboard --logdir tensorboard` |\n"
 
@@ -101,18 +105,18 @@ def compare(study: Study, output: Path, *, jobs: int | None = None, tensorboard:
         console.print(table)
     for note in NOTES:
         console.print(note, style="dim", highlight=False)
-    write_report(folder, summaries, name=workload.name)
+    write_report(folder, summaries, name=title_of(workload))
     if tensorboard:
         for result in ordered:
             if result.run.seed == TENSORBOARD_SEED:
                 export(result, folder.trace_path(result.run))
-    _write_readme(folder, runs, name=workload.name, tensorboard=tensorboard)
+    _write_readme(folder, runs, name=title_of(workload), scored=has_accuracies(summaries), tensorboard=tensorboard)
     console.print(f"\nTables, figure and results: {output} (README.md there says what is what)", highlight=False)
     return failed
 
 
 def write_report(folder: StudyFolder, summaries: Sequence[RecipeSummary], *, name: str) -> None:
-    """Write the tables and the figure of a study.
+    """Write the tables and the figures of a study.
 
     Raises:
         OSError: a file cannot be written.
@@ -120,9 +124,11 @@ def write_report(folder: StudyFolder, summaries: Sequence[RecipeSummary], *, nam
     (folder.root / "table.md").write_text(f"# {name}\n\n{markdown(summaries)}")
     (folder.root / "table.csv").write_text(csv_text(summaries))
     draw(summaries, folder.root / "figure", workload=name)
+    if has_accuracies(summaries):
+        draw(summaries, folder.root / "figure-error", workload=name, measure=ERROR)
 
 
-def _write_readme(folder: StudyFolder, runs: Sequence[Run], *, name: str, tensorboard: bool) -> None:
+def _write_readme(folder: StudyFolder, runs: Sequence[Run], *, name: str, scored: bool, tensorboard: bool) -> None:
     recipes = "\n".join(f"- `{r}`: {RECIPES[r].description}" for r in dict.fromkeys(run.recipe for run in runs))
     (folder.root / "README.md").write_text(
         README.format(
@@ -132,6 +138,7 @@ def _write_readme(folder: StudyFolder, runs: Sequence[Run], *, name: str, tensor
             last_seed=runs[-1].seed,
             runs=len(runs),
             recipes=recipes,
+            error_figure=ERROR_LINE if scored else "",
             tensorboard=TENSORBOARD_LINE.format(seed=TENSORBOARD_SEED) if tensorboard else "",
         )
     )

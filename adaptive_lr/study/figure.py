@@ -1,34 +1,40 @@
-"""The figure of a study: final loss against peak learning rate, a panel for each optimizer and base schedule."""
+"""The figures of a study: how a run ends against the learning rate given, by optimizer and base schedule."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adaptive_lr.study.errors import require
-from adaptive_lr.study.recipe import OPTIMIZERS, RECIPES
-from adaptive_lr.study.statistics import mean_interval
-from adaptive_lr.study.summary import RecipeSummary
+from adaptive_lr.study.recipe import OPTIMIZERS, RECIPES, Recipe
+from adaptive_lr.study.summary import Cell, RecipeSummary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-"""Okabe & Ito's colours for colour-blind readers; one for each base schedule."""
-
-ADAPTIVE: dict[str, Any] = {"linestyle": "-", "linewidth": 2.2, "marker": "o", "markersize": 5.5, "zorder": 2}
 FIXED: dict[str, Any] = {
+    "color": "0.25",
     "linestyle": (0, (3.0, 1.6)),
     "linewidth": 1.0,
     "marker": "o",
-    "markersize": 2.8,
+    "markersize": 2.6,
     "markerfacecolor": "white",
-    "markeredgewidth": 0.9,
-    "zorder": 3,
+    "markeredgewidth": 0.8,
+    "zorder": 4,
 }
-"""The fixed recipe is thin, dashed and on top: where the two are equal, both can be seen."""
+"""The fixed recipe is thin, dashed and on top: where guarded is equal to it, both can be seen."""
+
+GUARDED: dict[str, Any] = {"color": "#0072B2", "linewidth": 2.2, "marker": "o", "markersize": 5.0, "zorder": 2}
+AUTOMATIC: dict[str, Any] = {"color": "#D55E00", "linewidth": 2.2, "marker": "D", "markersize": 4.5, "zorder": 3}
+"""Two of Okabe & Ito's colours for colour-blind readers."""
+
+BAND = 0.18
+"""Opacity of a band; of those of fixed recipes half."""
+
+WIDE = 1.6
+"""Width of a panel with an automatic recipe, in widths of the others: it is what there is most to see in."""
 
 STYLE: dict[str, Any] = {
     "font.size": 8.5,
@@ -42,20 +48,45 @@ STYLE: dict[str, Any] = {
     "legend.fontsize": 8.5,
     "pdf.fonttype": 42,  # TrueType: publishers refuse type 3
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.wspace": 0.04,
 }
 
 
-def draw(summaries: Sequence[RecipeSummary], path: Path, *, workload: str) -> list[Path]:
-    """Draw the figure, as PDF and as PNG.
+class Measure(NamedTuple):
+    """What is drawn of the runs of a cell.
 
-    Each panel holds one base schedule with one optimizer: the fixed recipe dashed, its adaptive partner solid, both in
-    the hue of the base. Points are means over seeds, bands their t-intervals; losses are clipped at the loss at
-    initialisation, a dotted line. Both axes are logarithmic and shared by row, so panels compare at a glance.
+    Attributes:
+        label: of the axis.
+        values: cell -> one value for each seed; lower is better.
+        start: cell -> the same before the first update.
+    """
+
+    label: str
+    values: Callable[[Cell], list[float]]
+    start: Callable[[Cell], list[float]]
+
+
+LOSS = Measure("final validation loss", lambda cell: cell.validation_losses, lambda cell: cell.initial_losses)
+ERROR = Measure(
+    "final test error, %",
+    lambda cell: [100.0 * (1.0 - accuracy) for accuracy in cell.test_accuracies or ()],
+    lambda cell: [100.0 * (1.0 - accuracy) for accuracy in cell.initial_accuracies or ()],
+)
+
+
+def draw(summaries: Sequence[RecipeSummary], path: Path, *, workload: str, measure: Measure = LOSS) -> list[Path]:
+    """Draw a figure, as PDF and as PNG.
+
+    A row for each optimizer and a column for each base schedule: the fixed recipe dashed, the same one guarded in blue,
+    and in the panel of its base the one that finds its own peak in orange. Points are means over seeds, bands reach
+    from the best to the worst seed; a dotted line is where runs start, and losses are clipped there. Both axes are
+    logarithmic; the vertical one is shared by all panels.
 
     Args:
         summaries: what to draw; at least one.
         path: where to, without the suffix.
-        workload: its name, for the axis.
+        workload: its title, for the record in the PDF.
+        measure: what to draw.
 
     Returns:
         The files written. The PDF has no date in it: the same numbers make the same bytes.
@@ -68,51 +99,47 @@ def draw(summaries: Sequence[RecipeSummary], path: Path, *, workload: str) -> li
     figure_class = require("matplotlib.figure").Figure
     optimizers = list(dict.fromkeys(summary.optimizer for summary in summaries))
     bases = list(dict.fromkeys(RECIPES[summary.recipe].base for summary in summaries))
-    hues = {
-        base: HUES[index % len(HUES)] for index, base in enumerate(name for name, r in RECIPES.items() if not r.partner)
-    }
+    wide = {RECIPES[summary.recipe].base for summary in summaries if RECIPES[summary.recipe].finds_peak}
+    widths = [WIDE if base in wide else 1.0 for base in bases]
     with matplotlib.rc_context(STYLE):
         # Figure, not pyplot: no window system, no global state.
-        figure = figure_class(figsize=(1.0 + 1.75 * max(2, len(bases)), 0.75 + 1.75 * len(optimizers)))
-        panels = figure.subplots(len(optimizers), len(bases), sharex="row", sharey=True, squeeze=False)
+        figure = figure_class(figsize=(1.0 + 1.75 * max(2.6, sum(widths)), 0.85 + 1.75 * len(optimizers)))
+        panels = figure.subplots(len(optimizers), len(bases), sharey=True, squeeze=False, width_ratios=widths)
         for row, optimizer in enumerate(optimizers):
             for column, base in enumerate(bases):
                 chosen = [s for s in summaries if s.optimizer == optimizer and RECIPES[s.recipe].base == base]
-                _panel(panels[row][column], chosen, hues[base])
+                _panel(panels[row][column], chosen, measure, num_ticks=12 if base in wide else 4)
                 if row == 0:
-                    panels[row][column].set_title(base, color=hues[base], fontweight="bold")
-            panels[row][0].set_ylabel(f"{OPTIMIZERS[optimizer].label}\nfinal validation loss")
-        figure.supxlabel("peak learning rate", fontsize=9)
-        _legend(figure, summaries, num_columns=4 if len(bases) >= 4 else 2)
+                    panels[row][column].set_title(base, fontweight="bold")
+            panels[row][0].set_ylabel(f"{OPTIMIZERS[optimizer].label}\n{measure.label}")
+        figure.supxlabel("learning rate given", fontsize=STYLE["axes.labelsize"])
+        _legend(figure, summaries, num_columns=5 if len(bases) >= 4 else 2)
         files = [path.with_suffix(suffix) for suffix in (".pdf", ".png")]
         figure.savefig(
-            files[0], metadata={"CreationDate": None, "Title": f"Loss against peak learning rate: {workload}"}
+            files[0],
+            metadata={"CreationDate": None, "Title": f"{measure.label} against the learning rate given: {workload}"},
         )
         figure.savefig(files[1], dpi=200)
     return files
 
 
-def _panel(axes: Axes, summaries: Sequence[RecipeSummary], hue: str) -> None:
+def _panel(axes: Axes, summaries: Sequence[RecipeSummary], measure: Measure, *, num_ticks: int) -> None:
     for summary in summaries:
-        adaptive = RECIPES[summary.recipe].controllers is not None
+        look = _look(RECIPES[summary.recipe])
         rates = [cell.peak_lr for cell in summary.cells]
-        initial = _initial(summary)
-        intervals = [mean_interval(cell.validation_losses) for cell in summary.cells]
-        # The band cannot leave the range of the values it is about: (0, loss at initialisation].
-        floor = 0.5 * min(min(cell.validation_losses) for cell in summary.cells)
-        low = [max(floor, interval.low) for interval in intervals]
-        high = [min(initial, interval.high) for interval in intervals]
-        if not any(map(math.isnan, (*low, *high))):
-            axes.fill_between(rates, low, high, color=hue, alpha=0.22 if adaptive else 0.12, linewidth=0.0)
-        means = [interval.mean for interval in intervals]
-        axes.plot(
-            rates, means, color=hue if adaptive else _darker(hue), clip_on=False, **(ADAPTIVE if adaptive else FIXED)
-        )
+        values = [measure.values(cell) for cell in summary.cells]
+        if any(len(of_seeds) > 1 for of_seeds in values):
+            opacity = BAND if RECIPES[summary.recipe].controllers is not None else BAND / 2
+            low, high = list(map(min, values)), list(map(max, values))
+            axes.fill_between(rates, low, high, color=look["color"], alpha=opacity, linewidth=0.0)
+        axes.plot(rates, list(map(fmean, values)), clip_on=False, **look)
     if summaries:
-        axes.axhline(_initial(summaries[0]), color="0.35", linestyle=":", linewidth=1.0, zorder=1)
+        axes.axhline(fmean(measure.start(summaries[0].cells[0])), color="0.35", linestyle=":", linewidth=1.0, zorder=1)
     axes.set_xscale("log")
     axes.set_yscale("log")
     ticker = require("matplotlib.ticker")
+    axes.xaxis.set_major_locator(ticker.LogLocator(numticks=num_ticks))
+    axes.xaxis.set_minor_locator(ticker.NullLocator())
     axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 3.0)))
     axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
     axes.yaxis.set_minor_formatter(ticker.NullFormatter())
@@ -120,26 +147,24 @@ def _panel(axes: Axes, summaries: Sequence[RecipeSummary], hue: str) -> None:
     axes.set_axisbelow(True)
 
 
-def _darker(hue: str) -> tuple[float, ...]:
-    red, green, blue = require("matplotlib.colors").to_rgb(hue)
-    return (0.5 * red, 0.5 * green, 0.5 * blue)
-
-
-def _initial(summary: RecipeSummary) -> float:
-    """Mean loss at initialisation: of the seeds, which all recipes share."""
-    return mean_interval(summary.cells[0].initial_losses).mean
+def _look(recipe: Recipe) -> dict[str, Any]:
+    if recipe.controllers is None:
+        return FIXED
+    return AUTOMATIC if recipe.finds_peak else GUARDED
 
 
 def _legend(figure: Any, summaries: Sequence[RecipeSummary], *, num_columns: int) -> None:
     line = require("matplotlib.lines").Line2D
     patch = require("matplotlib.patches").Patch
-    kinds = {RECIPES[summary.recipe].controllers is not None for summary in summaries}
+    recipes = [RECIPES[summary.recipe] for summary in summaries]
     handles = []
-    if False in kinds:
-        handles.append(line([], [], color="0.15", label="fixed schedule", **FIXED))
-    if True in kinds:
-        handles.append(line([], [], color="0.5", label="the same, with AdaptiveLR", **ADAPTIVE))
-    if all(len(cell.results) > 1 for summary in summaries for cell in summary.cells):
-        handles.append(patch(facecolor="0.75", label="95 % t-interval over seeds"))
-    handles.append(line([], [], color="0.35", linestyle=":", linewidth=1.0, label="loss at initialisation"))
-    figure.legend(handles=handles, loc="outside upper center", ncols=num_columns, frameon=False, handlelength=2.6)
+    if any(recipe.controllers is None for recipe in recipes):
+        handles.append(line([], [], label="fixed schedule", **FIXED))
+    if any(recipe.controllers is not None and not recipe.finds_peak for recipe in recipes):
+        handles.append(line([], [], label="the same, guarded", **GUARDED))
+    if any(recipe.finds_peak for recipe in recipes):
+        handles.append(line([], [], label="automatic: finds its own peak", **AUTOMATIC))
+    if any(len(cell.results) > 1 for summary in summaries for cell in summary.cells):
+        handles.append(patch(facecolor="0.8", label="best to worst seed"))
+    handles.append(line([], [], color="0.35", linestyle=":", linewidth=1.0, label="at initialisation"))
+    figure.legend(handles=handles, loc="outside upper center", ncols=num_columns, frameon=False, handlelength=2.4)

@@ -15,6 +15,7 @@ from adaptive_lr import controllers, schedules
 from adaptive_lr.controllers import Composition
 from adaptive_lr.controllers.base import configuration
 from adaptive_lr.study.errors import StudyError
+from adaptive_lr.study.sources import control_digest
 
 EVALUATION_METRIC = "val_loss"
 """The name under which adaptive recipes observe the validation loss."""
@@ -35,14 +36,14 @@ class OptimizerChoice:
 
     Attributes:
         label: how it is called in tables and figures.
-        build: parameters and peak learning rate -> optimizer.
+        build: parameters (or parameter groups) and learning rate -> optimizer.
         settings: everything else that was chosen, for the record.
-        learning_rates: default peaks, ascending: seven half-decades around the optimum of the digits workload, from ten
-            times too small to a hundred times too large.
+        learning_rates: those given by default, ascending: nine half-decades around the best peak of the digits
+            workload, from thirty times too small to three hundred times too large.
     """
 
     label: str
-    build: Callable[[Iterable[nn.Parameter], float], Optimizer]
+    build: Callable[[Iterable[nn.Parameter] | list[dict[str, Any]], float], Optimizer]
     settings: Mapping[str, Any]
     learning_rates: tuple[float, ...]
 
@@ -52,13 +53,13 @@ OPTIMIZERS: Mapping[str, OptimizerChoice] = {
         "SGD, momentum 0.9",
         lambda parameters, lr: torch.optim.SGD(parameters, lr=lr, momentum=0.9),
         {"momentum": 0.9},
-        (3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0),
+        (1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1, 1.0, 3.0, 10.0),
     ),
     "adamw": OptimizerChoice(
         "AdamW",
         lambda parameters, lr: torch.optim.AdamW(parameters, lr=lr, betas=(0.9, 0.999), weight_decay=0.01),
         {"betas": (0.9, 0.999), "weight_decay": 0.01},
-        (1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1),
+        (3e-5, 1e-4, 3e-4, 1e-3, 3e-3, 1e-2, 3e-2, 1e-1, 3e-1),
     ),
 }
 
@@ -70,60 +71,71 @@ class BaseSchedule(NamedTuple):
     per_evaluation: ReduceLROnPlateau | None = None
 
 
-def _cosine(optimizer: Optimizer, peak_lr: float, total_steps: int) -> BaseSchedule:
+# The learning rates of the optimizer's parameter groups are the peaks of their schedules.
+
+
+def _cosine(optimizer: Optimizer, total_steps: int) -> BaseSchedule:
     warmup = max(1, round(WARMUP_SHARE * total_steps))
     # From 1/n of the peak, not from zero: an update of zero would teach nothing.
     curve = schedules.warmup(warmup, start_factor=1.0 / warmup).then(schedules.cosine(max(1, total_steps - warmup)))
     return BaseSchedule(LambdaLR(optimizer, curve))
 
 
-def _one_cycle(optimizer: Optimizer, peak_lr: float, total_steps: int) -> BaseSchedule:
-    return BaseSchedule(OneCycleLR(optimizer, max_lr=peak_lr, total_steps=total_steps))
+def _cosine_at_once(optimizer: Optimizer, total_steps: int) -> BaseSchedule:
+    return BaseSchedule(LambdaLR(optimizer, schedules.cosine(total_steps)))
 
 
-def _step(optimizer: Optimizer, peak_lr: float, total_steps: int) -> BaseSchedule:
+def _one_cycle(optimizer: Optimizer, total_steps: int) -> BaseSchedule:
+    peaks = [float(group["lr"]) for group in optimizer.param_groups]
+    return BaseSchedule(OneCycleLR(optimizer, max_lr=peaks, total_steps=total_steps))
+
+
+def _step(optimizer: Optimizer, total_steps: int) -> BaseSchedule:
     return BaseSchedule(MultiStepLR(optimizer, [round(share * total_steps) for share in STEP_MILESTONES], gamma=0.1))
 
 
-def _reduce_on_plateau(optimizer: Optimizer, peak_lr: float, total_steps: int) -> BaseSchedule:
+def _reduce_on_plateau(optimizer: Optimizer, total_steps: int) -> BaseSchedule:
     return BaseSchedule(per_evaluation=ReduceLROnPlateau(optimizer, **PLATEAU))  # type: ignore[arg-type]
 
 
-def _constant(optimizer: Optimizer, peak_lr: float, total_steps: int) -> BaseSchedule:
+def _constant(optimizer: Optimizer, total_steps: int) -> BaseSchedule:
     return BaseSchedule()
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A way to set the learning rate, given its peak.
+    """A way to set the learning rate, given a learning rate: its peak, unless the recipe finds that itself.
 
     Attributes:
         name: how it is called on the command line and in tables.
         description: what it does, for the record; part of a run's identity.
-        schedule: optimizer, peak, horizon in steps -> base schedule.
+        schedule: optimizer (whose groups hold the learning rate given), horizon in steps -> base schedule.
         controllers: horizon in steps -> the laws layered over the base, or None for a fixed recipe.
         partner: the name of the fixed recipe that an adaptive one is compared with.
+        finds_peak: whether the learning rate given is no more than where it starts.
     """
 
     name: str
     description: str
-    schedule: Callable[[Optimizer, float, int], BaseSchedule]
+    schedule: Callable[[Optimizer, int], BaseSchedule]
     controllers: Callable[[int], Composition] | None = None
     partner: str | None = None
+    finds_peak: bool = False
 
     @property
     def base(self) -> str:
-        """The name of the fixed recipe over whose base this one works: its partner, or itself."""
+        """The name of the fixed recipe that this one belongs to: its partner, or itself."""
         return self.partner or self.name
 
     def identity(self, total_steps: int) -> dict[str, Any]:
-        """Everything that decides what this recipe does, as plain values."""
+        """Everything that decides what this recipe does, as plain values; the code of control as its hash."""
         laws = None
         if self.controllers is not None:
             composition = self.controllers(total_steps)
             laws = {
                 "bounds": [composition.min_factor, composition.max_factor],
                 "laws": [{"law": law.name, **configuration(law)} for law in composition],
+                "source": control_digest(),
             }
         return {"description": self.description, "controllers": laws}
 
@@ -145,21 +157,31 @@ _FIXED = (
     Recipe("plateau", f"constant, with torch ReduceLROnPlateau on the validation loss, {PLATEAU}", _reduce_on_plateau),
 )
 
+
+def _guarded_partner(fixed: Recipe) -> Recipe:
+    name = f"{fixed.name}+guarded"
+    if fixed.name == "plateau":
+        description = "constant, with a layered Plateau; guarded"
+        return Recipe(name, description, _constant, _plateau_and_guarded, partner=fixed.name)
+    return Recipe(name, f"{fixed.description}; guarded", fixed.schedule, _guarded, partner=fixed.name)
+
+
+_AUTOMATIC = Recipe(
+    "automatic",
+    "finds its own peak by a range test, from whatever learning rate it is given; then cosine to zero (no other "
+    "warm-up); guarded",
+    _cosine_at_once,
+    lambda total_steps: controllers.automatic(total_steps=total_steps),
+    partner="cosine",
+    finds_peak=True,
+)
+
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for fixed in _FIXED
-    for recipe in (
-        fixed,
-        Recipe(
-            f"{fixed.name}+guarded",
-            f"{fixed.description if fixed.name != 'plateau' else 'constant, with a layered Plateau'}; guarded",
-            fixed.schedule if fixed.name != "plateau" else _constant,
-            _guarded if fixed.name != "plateau" else _plateau_and_guarded,
-            partner=fixed.name,
-        ),
-    )
+    for recipe in (fixed, _guarded_partner(fixed), *([_AUTOMATIC] if fixed.name == _AUTOMATIC.partner else []))
 }
-"""Every recipe by name: four fixed ones, each followed by its adaptive partner."""
+"""Every recipe by name: four fixed ones, each followed by those that are compared with it."""
 
 
 def find_recipe(name: str) -> Recipe:

@@ -18,32 +18,40 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-LESS_NEEDED = ("p", "good decades", "untrained")
+LESS_NEEDED = ("p", "good decades", "untrained", "validation loss")
 """Columns left out one by one where a terminal is too narrow. The files have all."""
 
 NOTES = (
-    "±: half the 95 % t-interval over seeds. The best peak is chosen on validation; the test split is reported. "
-    "A * marks a best peak at the edge of its grid.",
-    "LR sensitivity: mean over the peaks of min(validation loss, loss at initialisation), less the best "
-    "(Wortsman et al. 2023, arXiv:2309.14322). Lower is better.",
-    "Good decades: the widest stretch of peaks within one point of the best accuracy that any recipe reaches with "
-    "this optimizer; 0 is a single peak, - is none.",
+    "All recipes are given the same learning rates (LR): the peak of the schedule. For automatic they are no more than "
+    "where it starts; it finds its own peak.",
+    "±: half the 95 % t-interval over seeds. The best LR has the lowest mean validation loss; accuracy and loss are "
+    "those there. A * marks a best LR at the edge of its grid.",
+    "LR sensitivity: mean over the LRs of min(validation loss, loss at initialisation), less the recipe's "
+    "own best, which stands beside it (Wortsman et al. 2023, arXiv:2309.14322). Lower is better.",
+    "Good decades: the widest stretch of LRs within one point of the best accuracy that any recipe reaches with "
+    "this optimizer; 0 is a single LR, - is none.",
     f"Untrained: runs that diverged or ended above {UNTRAINED:.0%} of the loss at initialisation.",
-    "Against fixed: paired difference to the recipe without control, at that recipe's best peak; p: exact sign-flip "
+    "Against fixed: paired difference to the recipe without control, at that recipe's best LR; p: exact sign-flip "
     "test (with n seeds never below 2/2^n).",
 )
 
 
+def has_accuracies(summaries: Sequence[RecipeSummary]) -> bool:
+    """Whether the workload has accuracies; what is reported then are accuracies, not losses."""
+    return all(summary.test_accuracy is not None for summary in summaries)
+
+
 def headings(summaries: Sequence[RecipeSummary]) -> list[str]:
     """The columns of the table people read."""
-    scored = _scored(summaries)
+    scored = has_accuracies(summaries)
     return [
         "recipe",
-        "best peak",
+        "best LR",
         "test accuracy, %" if scored else "test loss",
+        "validation loss",
         "LR sensitivity",
         *(["good decades"] if scored else []),
-        "worst peak",
+        "worst",
         "untrained",
         "against fixed, points" if scored else "against fixed, loss",
         "p",
@@ -52,7 +60,7 @@ def headings(summaries: Sequence[RecipeSummary]) -> list[str]:
 
 def rows(summaries: Sequence[RecipeSummary], optimizer: str) -> list[list[str]]:
     """The lines of one optimizer."""
-    scored = _scored(summaries)
+    scored = has_accuracies(summaries)
     lines = []
     for summary in summaries:
         if summary.optimizer != optimizer:
@@ -63,6 +71,7 @@ def rows(summaries: Sequence[RecipeSummary], optimizer: str) -> list[list[str]]:
                 summary.recipe,
                 f"{summary.best.peak_lr:g}{'*' if summary.at_edge else ''}",
                 result,
+                f"{summary.validation_loss.mean:.3g}",
                 f"{summary.sensitivity:.3f}",
                 *([_decades(summary.good_decades)] if scored else []),
                 f"{_worst(summary.worst, scored)} at {summary.worst.peak_lr:g}",
@@ -117,9 +126,11 @@ def _table(summaries: Sequence[RecipeSummary], optimizer: str, left_out: Sequenc
     columns = _columns(summaries, optimizer, left_out)
     for index, heading, width in columns:
         table.add_column(textwrap.fill(heading, width), justify="left" if index == 0 else "right", no_wrap=True)
-    for line in rows(summaries, optimizer):
+    lines = rows(summaries, optimizer)
+    for line, following in zip(lines, [*lines[1:], None], strict=True):
         adaptive = RECIPES[line[0]].controllers is not None
-        table.add_row(*(line[i] for i, *_ in columns), style="bold" if adaptive else "", end_section=adaptive)
+        last = following is None or RECIPES[following[0]].controllers is None
+        table.add_row(*(line[i] for i, *_ in columns), style="bold" if adaptive else "", end_section=last)
     return table
 
 
@@ -134,7 +145,10 @@ def markdown(summaries: Sequence[RecipeSummary]) -> str:
 
 
 def csv_text(summaries: Sequence[RecipeSummary]) -> str:
-    """One line for each cell (optimizer, recipe, peak), at full precision; a recipe's own numbers are repeated."""
+    """One line for each cell (optimizer, recipe, learning rate given), at full precision.
+
+    Numbers of a whole recipe are repeated on each of its lines.
+    """
     output = io.StringIO()
     writer = csv.writer(output, lineterminator="\n")
     writer.writerow(
@@ -166,10 +180,6 @@ def csv_text(summaries: Sequence[RecipeSummary]) -> str:
 
 def _optimizers(summaries: Sequence[RecipeSummary]) -> list[str]:
     return list(dict.fromkeys(summary.optimizer for summary in summaries))
-
-
-def _scored(summaries: Sequence[RecipeSummary]) -> bool:
-    return all(summary.test_accuracy is not None for summary in summaries)
 
 
 def _percent(interval: Interval) -> str:

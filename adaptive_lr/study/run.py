@@ -22,7 +22,7 @@ import torch
 from adaptive_lr import AdaptiveLR
 from adaptive_lr.study.errors import StudyError
 from adaptive_lr.study.recipe import EVALUATION_METRIC, BaseSchedule, Recipe, find_optimizer, find_recipe
-from adaptive_lr.study.workload import Evaluation, Split, Workload, fingerprint, load_workload
+from adaptive_lr.study.workload import Evaluation, Split, Workload, fingerprint, load_workload, trainable
 
 NONFINITE_PATIENCE = 20
 """A run whose training loss was not finite this many times in a row has diverged. More than one, so that a recipe
@@ -36,7 +36,7 @@ class Run:
     Attributes:
         workload: a reference that `load_workload` understands.
         optimizer, recipe: names known to `recipe.find_optimizer` and `recipe.find_recipe`.
-        peak_lr: peak learning rate, > 0.
+        peak_lr: the learning rate given, > 0: the peak of the schedule, or where a recipe that finds its own starts.
         seed: repetition; equal seeds share initial weights and batches over all recipes, optimizers and rates.
         steps: optimizer updates, >= 1.
     """
@@ -80,7 +80,7 @@ class RunResult:
         validation, test: loss and accuracy after the last update; a diverged run has an infinite loss.
         evaluations: (updates done, validation loss, accuracy or None) in order.
         train_losses: loss of each batch, at the weights before its update.
-        learning_rates: effective learning rate of each update (first parameter group).
+        learning_rates: effective learning rate of each update (of the parameter group where it is largest).
         decisions: what controllers changed and why, as plain values (the last ones, if there were very many).
         num_decisions: how many there were.
         seconds: wall time. Runs that shared a machine are no measure of a recipe's cost.
@@ -169,12 +169,12 @@ def _train(run: Run, recipe: Recipe, workload: Workload, trace: Path | None) -> 
     torch.manual_seed(seed)
     model = workload.build_model(seed)
     torch.manual_seed(seed)  # what follows (dropout, say) must not depend on how many numbers the weights took
-    optimizer = find_optimizer(run.optimizer).build(model.parameters(), run.peak_lr)
-    schedule = recipe.schedule(optimizer, run.peak_lr, run.steps)
+    optimizer = find_optimizer(run.optimizer).build(trainable(workload, model, run.peak_lr), run.peak_lr)
+    schedule = recipe.schedule(optimizer, run.steps)
     control = None
     if recipe.controllers is not None:
         laws = recipe.controllers(run.steps)
-        control = AdaptiveLR(optimizer, laws, schedule=schedule.per_step, trace=trace)
+        control = AdaptiveLR(optimizer, laws, schedule=schedule.per_step, trace=trace, model=model)
 
     initial = _evaluate(workload, model, "validation")
     evaluations: list[tuple[int, float, float | None]] = [(0, *initial)]
@@ -186,10 +186,10 @@ def _train(run: Run, recipe: Recipe, workload: Workload, trace: Path | None) -> 
         loss = workload.loss(model, batch)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        base = float(optimizer.param_groups[0]["lr"])
+        base = [float(group["lr"]) for group in optimizer.param_groups]
         optimizer.step()
         losses.append(loss.item())
-        rates.append(base if control is None else float(control.get_last_lr()[0]))
+        rates.append(max(base if control is None else control.get_last_lr()))
         if control is not None:
             control.step(losses[-1])
         elif schedule.per_step is not None:

@@ -33,7 +33,7 @@ class Study:
         workload: a reference that `load_workload` understands.
         recipes: names of recipes; all by default.
         optimizers: names of optimizers; all by default.
-        learning_rates: peaks given to every optimizer, > 0; None: each optimizer's own grid.
+        learning_rates: those given to every optimizer, > 0; None: each optimizer's own grid.
         seeds: repetitions, >= 1, shared by all recipes.
         steps: updates of each run, >= 1; None: the workload's own horizon.
 
@@ -66,7 +66,7 @@ class Study:
             raise StudyError(f"steps must be >= 1, got {self.steps}")
 
     def peaks(self, optimizer: str) -> tuple[float, ...]:
-        """The peak learning rates of that optimizer, ascending, each once."""
+        """The learning rates given to that optimizer, ascending, each once."""
         chosen = find_optimizer(optimizer).learning_rates if self.learning_rates is None else self.learning_rates
         return tuple(sorted(set(chosen)))
 
@@ -116,6 +116,13 @@ class StudyFolder:
         """The results that are there already. Failed runs are not among them: they are done again."""
         found = {run: self.store.load(run.key()) for run in runs}
         return {run: result for run, result in found.items() if result is not None and result.ok}
+
+    def complete(self, runs: Sequence[Run], *, jobs: int | None = None) -> dict[Run, RunResult]:
+        """Carry out what is missing of some runs, and return all that there is then. Failed runs are not among them."""
+        found = self.finished(runs)
+        missing = [run for run in runs if run not in found]
+        found |= {result.run: result for result in self.carry_out(missing, jobs=jobs, tensorboard=False) if result.ok}
+        return {run: found[run] for run in runs if run in found}
 
     def carry_out(
         self, runs: Sequence[Run], *, jobs: int | None = None, tensorboard: bool = True

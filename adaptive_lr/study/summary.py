@@ -49,6 +49,11 @@ class Cell:
         return [_known(result.initial).loss for result in self.results]
 
     @property
+    def initial_accuracies(self) -> list[float] | None:
+        """Validation accuracy at initialisation of each seed, or None if the workload has none."""
+        return _complete([_known(result.initial).accuracy for result in self.results])
+
+    @property
     def validation_losses(self) -> list[float]:
         """Final validation loss of each seed, clipped at the loss at initialisation."""
         losses = [_known(result.validation).loss for result in self.results]
@@ -63,8 +68,7 @@ class Cell:
     @property
     def test_accuracies(self) -> list[float] | None:
         """Final test accuracy of each seed, or None if the workload has none."""
-        accuracies = [_known(result.test).accuracy for result in self.results]
-        return None if None in accuracies else [a for a in accuracies if a is not None]
+        return _complete([_known(result.test).accuracy for result in self.results])
 
     @property
     def diverged(self) -> int:
@@ -185,6 +189,11 @@ def _difference(treated: Cell, control: Cell) -> PairedDifference | None:
     if not shared:
         return None
     return paired_difference([first[seed] for seed in shared], [second[seed] for seed in shared])
+
+
+def _complete(values: Sequence[float | None]) -> list[float] | None:
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) else None
 
 
 def _known(evaluation: Evaluation | None) -> Evaluation:

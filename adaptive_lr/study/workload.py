@@ -8,7 +8,7 @@ import importlib.util
 import math
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -17,6 +17,7 @@ from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 from torch import Tensor, nn
 
 from adaptive_lr.study.errors import StudyError
+from adaptive_lr.study.sources import digest, is_own, own_files
 
 Split = Literal["validation", "test"]
 
@@ -44,8 +45,18 @@ class Workload(Protocol):
     `evaluation_interval` steps and at the end, and on the test split once, at the end. Everything must follow from the
     seed alone: the same seed gives the same initial weights and the same batches to every recipe.
 
+    A workload may have more, where it needs it:
+
+    - ``parameter_groups(model, lr) -> list[dict]``: the optimizer's parameter groups, each with an `lr` of its own
+      where it differs; `lr` is what the recipe gives. Without it, all parameters form one group.
+    - ``title``: a string that tables and figures show instead of the name, for workloads that share a name on purpose
+      (a disturbed one and the clean one, so that they share seeds).
+    - ``identity``: a string that stands for what the source does not say, such as the hash of a file of data; when it
+      changes, runs are done again.
+    - ``workload`` or ``inner``: the workload that this one wraps. Its source and identity count as well.
+
     Attributes:
-        name: how the workload is called in tables; part of the seed of every run.
+        name: what the workload is called; part of the seed of every run.
         total_steps: optimizer updates of one run, unless the study says otherwise; >= 1.
         evaluation_interval: updates between two evaluations, usually one epoch; >= 1.
     """
@@ -103,18 +114,34 @@ def load_workload(reference: str) -> Workload:
     return _checked(reference, workload)
 
 
+def title_of(workload: Workload) -> str:
+    """How a workload is called in tables and figures: its `title`, or its name."""
+    return str(getattr(workload, "title", workload.name))
+
+
+def trainable(workload: Workload, model: nn.Module, lr: float) -> list[dict[str, Any]]:
+    """The parameter groups to build an optimizer from: the workload's own, or all parameters at one learning rate."""
+    groups: Callable[[nn.Module, float], list[dict[str, Any]]] | None = getattr(workload, "parameter_groups", None)
+    return [{"params": list(model.parameters()), "lr": lr}] if groups is None else groups(model, lr)
+
+
 @lru_cache(maxsize=32)
 def fingerprint(reference: str) -> str:
-    """SHA-256 of the source file that defines a workload: an edited workload is another workload.
+    """SHA-256 of the source that defines a workload, and of its `identity`: an edited workload is another workload.
+
+    The file that the reference names, and those of the workload's class and of all that it inherits from; those of the
+    workload that it wraps as well. The standard library, installed packages and this library do not count (the version
+    of this library is recorded beside), nor does a module that is merely imported: give such a workload an `identity`.
 
     Raises:
         StudyError: see `load_workload`.
     """
-    workload = load_workload(reference)
-    source = getattr(sys.modules.get(type(workload).__module__), "__file__", None)
-    if source is None:
-        return ""
-    return hashlib.sha256(Path(source).read_bytes()).hexdigest()
+    layers = [load_workload(reference)]
+    while (inner := _wrapped(layers[-1])) is not None and inner not in layers:
+        layers.append(inner)
+    files = _reference_files(reference) + [file for layer in layers for file in own_files(type(layer))]
+    identities = [str(getattr(layer, "identity", "")).encode() for layer in layers]
+    return digest([*(file.read_bytes() for file in dict.fromkeys(files)), *identities])
 
 
 def check_start(workload: Workload, evaluation: Evaluation) -> None:
@@ -136,17 +163,36 @@ def describe(error: BaseException) -> str:
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
 
 
-def _import_module(name: str) -> ModuleType:
-    # A user's own module usually lies in the folder the command is run from, as for `python -m`.
-    folder = os.getcwd()
+def _wrapped(workload: Workload) -> Workload | None:
+    candidates = (getattr(workload, name, None) for name in ("workload", "inner"))
+    return next((candidate for candidate in candidates if isinstance(candidate, Workload)), None)
+
+
+def _reference_files(reference: str) -> list[Path]:
+    """The user's file that a reference names, which may hold no class but a function that makes the workload."""
+    place = BUILT_IN.get(reference, reference).rpartition(":")[0]
+    name = place if place.endswith(".py") else getattr(sys.modules[place], "__file__", None)
+    file = None if name is None else Path(name).resolve()
+    return [file] if file is not None and is_own(file) else []
+
+
+def _make_importable(folder: str) -> None:
     if folder not in sys.path:
         sys.path.insert(0, folder)
+
+
+def _import_module(name: str) -> ModuleType:
+    # A user's own module usually lies in the folder the command is run from, as for `python -m`.
+    _make_importable(os.getcwd())
     return importlib.import_module(name)
 
 
 def _import_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise StudyError(f"workload file {str(path)!r} does not exist")
+    # The file may import its neighbours, as `python file.py` would let it, and what lies where the command is run.
+    _make_importable(os.getcwd())
+    _make_importable(str(path.resolve().parent))
     name = f"adaptive_lr_workload_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
     specification = importlib.util.spec_from_file_location(name, path)
     if specification is None or specification.loader is None:
@@ -168,4 +214,8 @@ def _checked(reference: str, workload: object) -> Workload:
         value = getattr(workload, name)
         if not isinstance(value, int) or value < 1:
             raise StudyError(f"workload {reference!r} must have {name} >= 1, an integer; got {value!r}")
+    for name in ("title", "identity"):
+        value = getattr(workload, name, "none given")
+        if not isinstance(value, str) or not value:
+            raise StudyError(f"workload {reference!r} must have as {name} a non-empty string or none; got {value!r}")
     return workload

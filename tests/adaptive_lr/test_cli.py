@@ -68,8 +68,9 @@ def test_compare_leaves_a_folder_with_everything_in_it(invoke: Invoke, tmp_path:
     assert len(list((out / "results").glob("*.json"))) == len(lines) * 2
     assert (out / "figure.png").stat().st_size > 10_000
     assert (out / "figure.pdf").stat().st_size > 5_000
+    assert (out / "figure-error.png").stat().st_size > 10_000
     readme = (out / "README.md").read_text()
-    assert all(name in readme for name in ("table.md", "table.csv", "figure.pdf", "results/", "tensorboard"))
+    assert all(name in readme for name in ("table.md", "table.csv", "figure.pdf", "figure-error.pdf", "results/"))
     for optimizer in OPTIMIZERS:
         for recipe in RECIPES:
             for peak in ("0.1", "1"):
@@ -95,6 +96,8 @@ def test_compare_works_without_accuracy_and_without_tensorboard(invoke: Invoke, 
     result = compare(invoke, "--recipe", "step", "--recipe", "step+guarded", "--no-tensorboard", workload="NoAccuracy")
     assert result.exit_code == 0, result.output
     assert "test loss" in (tmp_path / "out" / "table.md").read_text()
+    assert not (tmp_path / "out" / "figure-error.png").exists()
+    assert "figure-error" not in (tmp_path / "out" / "README.md").read_text()
     assert not (tmp_path / "out" / "tensorboard").exists()
 
 
@@ -124,6 +127,23 @@ def test_a_damaged_result_is_done_again_and_the_others_are_not(invoke: Invoke, t
     victim.write_text(victim.read_text()[:100])
     assert "3 of 4 runs are there already" in compare(invoke, *arguments).stdout
     assert outcomes(tmp_path / "out") == before
+
+
+def test_a_workload_finds_its_neighbours_from_any_folder(tmp_path: Path) -> None:
+    """By the installed command: modules beside the file first, then those where the command is run."""
+    project, elsewhere = tmp_path / "project", tmp_path / "elsewhere"
+    project.mkdir()
+    elsewhere.mkdir()
+    (project / "my_data.py").write_text("SEED = 0\n")
+    (elsewhere / "my_data.py").write_text("raise ImportError('the wrong one')\n")
+    (elsewhere / "my_model.py").write_text(
+        f"import sys\nsys.path.append({str(TINY.parent)!r})\nfrom tiny import Tiny\n"
+    )
+    (project / "mine.py").write_text("import my_data\nfrom my_model import Tiny as Mine\n")
+    command = Path(sys.executable).with_name("adaptive-lr")
+    arguments = ["compare", "--workload", "../project/mine.py:Mine", *SMALL, "--recipe", "cosine", "--no-tensorboard"]
+    finished = subprocess.run([command, *arguments], cwd=elsewhere, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
 
 
 # ---------------------------------------------------------------- interruption
@@ -194,7 +214,7 @@ def test_ctrl_c_stops_cleanly_and_says_how_to_go_on(tmp_path: Path, jobs: str) -
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (("--recipe", "cosinus"), "unknown recipe 'cosinus'; known: cosine, cosine+guarded, one-cycle"),
+        (("--recipe", "cosinus"), "unknown recipe 'cosinus'; known: cosine, cosine+guarded, automatic, one-cycle"),
         (("--optimizer", "lion"), "unknown optimizer 'lion'; known: sgd, adamw"),
         (("--lr", "0"), "learning rates must be finite and > 0, got 0.0"),
         (("--lr", "-1"), "learning rates must be finite and > 0, got -1.0"),

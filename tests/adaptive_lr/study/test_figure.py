@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from adaptive_lr.study import OPTIMIZERS, RECIPES, Evaluation, Run, RunResult, summarise
-from adaptive_lr.study.figure import draw
+from adaptive_lr.study.figure import ERROR, draw
 
 
 def results(seeds: int = 3) -> list[RunResult]:
@@ -28,23 +28,47 @@ def results(seeds: int = 3) -> list[RunResult]:
     ]
 
 
-def test_a_row_for_each_optimizer_and_a_panel_for_each_base_with_both_recipes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Titles name the bases; a panel has a line for the fixed recipe, one for its partner, one for initialisation."""
-    drawn: list[Figure] = []
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """The figures that are saved."""
+    figures: list[Figure] = []
     save = Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (drawn.append(self), save(self, *a, **k)))
+    monkeypatch.setattr(Figure, "savefig", lambda self, *a, **k: (figures.append(self), save(self, *a, **k)))
+    return figures
+
+
+def test_a_row_for_each_optimizer_and_a_panel_for_each_base_with_its_recipes(
+    tmp_path: Path, drawn: list[Figure]
+) -> None:
+    """Titles name the bases; a line for the fixed recipe, one for each that belongs to it, one for initialisation."""
     draw(summarise(results()), tmp_path / "figure", workload="digits")
     panels = drawn[0].get_axes()
     assert len(panels) == 2 * 4
     assert [panel.get_title() for panel in panels[:4]] == ["cosine", "one-cycle", "step", "plateau"]
-    for panel in panels:
-        fixed, adaptive, initial = panel.get_lines()
-        assert fixed.get_linestyle() != adaptive.get_linestyle() == "-"
-        assert list(adaptive.get_ydata()) == pytest.approx([0.12, 0.21, 2.3])  # clipped at initialisation
+    for index, panel in enumerate(panels):
+        fixed, *adaptive, initial = panel.get_lines()
+        assert len(adaptive) == (2 if index % 4 == 0 else 1)  # automatic is in the panel of cosine
+        assert len({line.get_color() for line in panel.get_lines()}) == len(adaptive) + 2
+        for line in adaptive:
+            assert fixed.get_linestyle() != line.get_linestyle() == "-"
+            assert list(line.get_ydata()) == pytest.approx([0.12, 0.21, 2.3])  # clipped at initialisation
         assert set(initial.get_ydata()) == {2.3}
-        assert len(panel.collections) == 2  # a band for each
+        assert len(panel.collections) == len(adaptive) + 1  # a band for each
+
+
+def test_a_band_reaches_from_the_best_to_the_worst_seed(tmp_path: Path, drawn: list[Figure]) -> None:
+    """0.11, 0.12 and 0.13 at the first learning rate."""
+    draw(summarise(results()), tmp_path / "figure", workload="digits")
+    corners = drawn[0].get_axes()[0].collections[0].get_paths()[0].vertices
+    assert sorted({round(float(y), 6) for x, y in corners if x == 0.01}) == [0.11, 0.13]
+
+
+def test_errors_are_drawn_in_per_cent(tmp_path: Path, drawn: list[Figure]) -> None:
+    """Test accuracies of 90 %, 10 % at the start."""
+    draw(summarise(results()), tmp_path / "figure", workload="digits", measure=ERROR)
+    fixed, *_, initial = drawn[0].get_axes()[0].get_lines()
+    assert list(fixed.get_ydata()) == pytest.approx([10.0, 10.0, 10.0])
+    assert list(initial.get_ydata()) == pytest.approx([90.0, 90.0])
 
 
 def test_the_files_are_there_and_the_pdf_is_reproducible(tmp_path: Path) -> None:

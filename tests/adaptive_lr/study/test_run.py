@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from adaptive_lr import AdaptiveLR
 from adaptive_lr.study import RECIPES, Run, execute
 from adaptive_lr.study.run import NONFINITE_PATIENCE, derive_seed
 from adaptive_lr.trace import read_trace
@@ -55,7 +56,7 @@ def test_seeds_depend_on_workload_repetition_and_purpose_alone() -> None:
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
-@pytest.mark.parametrize("name", [name for name, recipe in RECIPES.items() if recipe.partner])
+@pytest.mark.parametrize("name", [n for n, r in RECIPES.items() if r.partner and not r.finds_peak])
 def test_an_adaptive_recipe_follows_its_partner_until_it_decides(run_of: Make, name: str) -> None:
     """Same losses and learning rates, bit for bit, on a run in which nothing is wrong and nothing is decided."""
     adaptive = execute(run_of(recipe=name, peak_lr=0.01))
@@ -63,6 +64,48 @@ def test_an_adaptive_recipe_follows_its_partner_until_it_decides(run_of: Make, n
     assert adaptive.num_decisions == 0
     assert adaptive.train_losses == fixed.train_losses
     assert adaptive.learning_rates == fixed.learning_rates
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_automatic_learns_digits_alike_whatever_learning_rate_it_is_given(optimizer: str) -> None:
+    """From 1e-5 to 10: over 93 % on test images, within two points of one another."""
+    runs = [Run("digits", optimizer, "automatic", given, 0, 160) for given in (1e-5, 1e-2, 10.0)]
+    accuracies = [execute(run).test.accuracy for run in runs]  # type: ignore[union-attr]
+    assert min(accuracies) > 0.93  # type: ignore[type-var, operator]
+    assert max(accuracies) - min(accuracies) < 0.02  # type: ignore[type-var, operator]
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_workload_may_have_parameter_groups_of_its_own(run_of: Make, recipe: str) -> None:
+    """A first layer that is given no learning rate stays as it was; the record is of the other one."""
+    run = run_of(workload="Grouped", recipe=recipe, peak_lr=0.1)
+    result = execute(run)
+    assert result.validation is not None
+    assert result.validation.accuracy == 1.0  # see Grouped.evaluate
+    assert max(result.learning_rates) > 0.0
+    assert execute(run).outcome() == result.outcome()
+
+
+def test_control_is_given_the_model_so_that_a_rewind_takes_its_buffers_back(
+    run_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Running statistics of batch normalisation: at the rewind of a far too large peak they are as they were before."""
+    variances: list[tuple[float, float]] = []
+
+    class Watched(AdaptiveLR):
+        def __init__(self, *arguments: object, model: torch.nn.Module, **options: object) -> None:
+            self.watched = model[1]  # type: ignore[index]
+            super().__init__(*arguments, model=model, **options)  # type: ignore[arg-type]
+
+        def step(self, loss: object = None) -> None:
+            before = self.watched.running_var.max().item()
+            super().step(loss)  # type: ignore[arg-type]
+            variances.append((before, self.watched.running_var.max().item()))
+
+    monkeypatch.setattr("adaptive_lr.study.run.AdaptiveLR", Watched)
+    result = execute(run_of(workload="Normalised", recipe="cosine+guarded", peak_lr=1e9, steps=12))
+    assert any(decision["action"] == "rescue" for decision in result.decisions)
+    assert any(before > 1e6 and after < 10.0 for before, after in variances)
 
 
 @pytest.mark.parametrize(
@@ -109,6 +152,16 @@ def test_the_key_names_everything_that_decides_the_result(run_of: Make) -> None:
     assert run_of().key() == run.key()
     assert run.configuration()["recipe_identity"]["controllers"] is None
     assert "gradient_spike" in str(run_of(recipe="cosine+guarded").configuration()["recipe_identity"])
+
+
+def test_other_code_of_control_makes_other_adaptive_runs_and_the_same_fixed_ones(
+    run_of: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [run_of(recipe=recipe) for recipe in ("cosine", "cosine+guarded")]
+    fixed, guarded = [run.key() for run in runs]
+    monkeypatch.setattr("adaptive_lr.study.recipe.control_digest", lambda: "edited")
+    assert runs[0].key() == fixed
+    assert runs[1].key() != guarded
 
 
 def test_a_trace_is_left_and_changes_nothing(run_of: Make, tmp_path) -> None:

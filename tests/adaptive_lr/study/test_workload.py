@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 
 import pytest
@@ -11,7 +12,7 @@ from adaptive_lr.study import StudyError, Workload
 from adaptive_lr.study.digits import Digits
 from adaptive_lr.study.run import Run, execute
 from adaptive_lr.study.study import check_workload
-from adaptive_lr.study.workload import fingerprint, load_workload
+from adaptive_lr.study.workload import fingerprint, load_workload, title_of
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +86,7 @@ def test_a_workload_is_found_by_name_file_or_module(tiny, monkeypatch: pytest.Mo
         ("RaisesInConstructor", "cannot be loaded: FileNotFoundError: data.csv"),
         ("Incomplete", "lacks evaluation_interval, build_model, batches, loss, evaluate"),
         ("BadHorizon", "total_steps >= 1, an integer; got 0"),
+        ("BadTitle", "must have as title a non-empty string or none; got None"),
         ("RaisesAtStart", "raises before its first step: RuntimeError: no such layer$"),
         ("NanAtStart", "validation loss of nan at initialisation; it must be finite"),
     ],
@@ -97,7 +99,7 @@ def test_a_broken_workload_is_refused_in_one_sentence(tiny, workload: str, sente
 
 
 def test_an_edited_workload_is_another_workload(tmp_path) -> None:
-    """The fingerprint is that of the file, so results of the old text are not taken for the new one's."""
+    """The fingerprint is that of the file it names, so results of the old text are not taken for the new one's."""
     text = "from adaptive_lr.study.digits import Digits\nclass Mine(Digits):\n    total_steps = {}\n"
     prints = set()
     for number in (10, 11):
@@ -105,3 +107,52 @@ def test_an_edited_workload_is_another_workload(tmp_path) -> None:
         path.write_text(text.format(number))
         prints.add(fingerprint(f"{path}:Mine"))
     assert len(prints) == 2
+
+
+def test_what_a_workload_inherits_from_and_its_identity_count(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An edited base class in another file, and another identity, make another workload; the same text is the same."""
+    monkeypatch.setattr("sys.path", [*sys.path])
+    base = "from adaptive_lr.study.digits import Digits\nclass Base(Digits):\n    number = {}\n"
+    mine = (
+        "import importlib, pathlib\n"
+        "here = pathlib.Path(__file__)\n"
+        "class Mine(importlib.import_module('base_of_' + here.parent.name).Base):\n"
+        "    identity = here.with_name('data').read_text()\n"
+    )
+    prints = {}
+    for case, (number, data) in {"one": (1, "a"), "same": (1, "a"), "edited": (2, "a"), "other": (1, "b")}.items():
+        folder = tmp_path / case
+        folder.mkdir()
+        (folder / f"base_of_{case}.py").write_text(base.format(number))
+        (folder / "mine.py").write_text(mine)
+        (folder / "data").write_text(data)
+        prints[case] = fingerprint(f"{folder / 'mine.py'}:Mine")
+    assert prints["one"] == prints["same"]
+    assert len(set(prints.values())) == 3
+
+
+def test_what_a_wrapper_wraps_counts(tmp_path) -> None:
+    """Two wrappers of one text, around workloads of two."""
+    wrapper = (
+        "import importlib.util, pathlib\n"
+        "from adaptive_lr.study.workload import load_workload\n"
+        "class Wrapper:\n"
+        "    def __init__(self):\n"
+        "        self.inner = load_workload(str(pathlib.Path(__file__).with_name('inside.py')) + ':Inside')\n"
+        "    def __getattr__(self, name):\n"
+        "        if name == 'inner': raise AttributeError(name)\n"
+        "        return getattr(self.inner, name)\n"
+    )
+    prints = []
+    for folder, steps in (("a", 1), ("b", 2)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "outside.py").write_text(wrapper)
+        inside = f"from adaptive_lr.study.digits import Digits\nclass Inside(Digits):\n    total_steps = {steps}\n"
+        (tmp_path / folder / "inside.py").write_text(inside)
+        prints.append(fingerprint(f"{tmp_path / folder / 'outside.py'}:Wrapper"))
+    assert prints[0] != prints[1]
+
+
+def test_a_title_is_shown_where_there_is_one(tiny) -> None:
+    assert title_of(load_workload(tiny("Tiny"))) == "tiny"
+    assert title_of(load_workload(tiny("Grouped"))) == "tiny, first layer at rest"

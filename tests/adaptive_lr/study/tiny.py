@@ -45,6 +45,28 @@ class Tiny:
         return Evaluation(F.cross_entropy(scores, self.classes[rows]).item(), accuracy)
 
 
+class Grouped(Tiny):
+    """The first layer's learning rate is zero; judged by whether that layer is as it was."""
+
+    title = "tiny, first layer at rest"
+
+    def build_model(self, seed):
+        model = super().build_model(seed)
+        self.first = model[0].weight.detach().clone()
+        return model
+
+    def parameter_groups(self, model, lr):
+        return [{"params": model[0].parameters(), "lr": 0.0}, {"params": model[3].parameters(), "lr": lr}]
+
+    def evaluate(self, model, split):
+        return super().evaluate(model, split)._replace(accuracy=float(torch.equal(model[0].weight, self.first)))
+
+
+class Normalised(Tiny):
+    def build_model(self, seed):
+        return nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 2))
+
+
 class Slow(Tiny):
     """Slow enough for a test to interrupt."""
 
@@ -115,6 +137,10 @@ class Incomplete:
 
 class BadHorizon(Tiny):
     total_steps = 0
+
+
+class BadTitle(Tiny):
+    title = None
 
 
 instance = Tiny()

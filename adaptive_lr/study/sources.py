@@ -1,0 +1,59 @@
+"""Which source files a result depends on, and their hash: edited code makes other results."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+import sysconfig
+from collections.abc import Iterable
+from functools import lru_cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+
+CONTROL = (
+    "adaptive.py", "controllers", "deliberation.py", "layer.py", "meter.py", "optimizers.py", "series.py",
+    "snapshot.py", "statistics.py",
+)  # fmt: skip
+"""What decides how an adaptive run goes. Traces, tables and figures do not."""
+
+
+def digest(contents: Iterable[bytes]) -> str:
+    """SHA-256 over several contents, each with its length, so that none runs into the next."""
+    total = hashlib.sha256()
+    for content in contents:
+        total.update(len(content).to_bytes(8, "big") + content)
+    return total.hexdigest()
+
+
+def own_files(kind: type) -> list[Path]:
+    """The files that define a class and all it inherits from, each once, the class's own first.
+
+    The standard library, installed packages and this library are left out: versions say what they are.
+    """
+    files = (_file_of(base.__module__) for base in kind.__mro__)
+    return list(dict.fromkeys(file for file in files if file is not None and is_own(file)))
+
+
+def is_own(file: Path) -> bool:
+    """Whether a file is a user's own: of no installed package, not of Python, and not of this library."""
+    installed = {"site-packages", "dist-packages"} & set(file.parts)
+    return not installed and not any(file.is_relative_to(folder) for folder in (PACKAGE, *_python_folders()))
+
+
+@lru_cache
+def control_digest() -> str:
+    """Hash of this library's code that decides how an adaptive run goes; computed once in a process."""
+    places = [PACKAGE / name for name in CONTROL]
+    files = [file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*.py")))]
+    return digest(file.read_bytes() for file in files)
+
+
+def _file_of(module: str) -> Path | None:
+    name = getattr(sys.modules.get(module), "__file__", None)
+    file = None if name is None else Path(name).resolve()
+    return file if file is not None and file.is_file() else None
+
+
+def _python_folders() -> list[Path]:
+    return [Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")]

@@ -1,0 +1,226 @@
+"""Any learning rate, many workloads: `python -m experiments.robustness [--workloads NAME ...] [--seeds 3] [--jobs 2]`.
+
+For each workload for tuning, with SGD and with AdamW:
+
+1. `cosine`, `cosine+guarded` and `automatic` are given one learning rate per decade, nine decades wide.
+2. `cosine` is tuned: half-decades around the best of those decades, seven in all; the best by validation loss counts.
+3. `cosine` and `cosine+guarded` are given the tuned learning rate, and 3, 10 and 30 times as much.
+
+Finished runs are kept in `runs/robustness` and not repeated, so the command can be stopped and run again. At the end it
+writes `results/robustness.json` and `results/robustness.md` beside this file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from statistics import fmean
+
+from adaptive_lr.study import Run, RunResult, StudyError, StudyFolder
+from adaptive_lr.study.sources import control_digest
+from adaptive_lr.study.statistics import lr_sensitivity
+from adaptive_lr.study.study import check_workload
+from adaptive_lr.study.summary import Cell, collect_cells
+from experiments.robustness_tables import markdown, row
+from experiments.workloads import TUNING
+
+RECIPES = ("cosine", "cosine+guarded", "automatic")
+
+DECADES = {"sgd": range(-6, 3), "adamw": range(-7, 2)}
+"""Exponents of the learning rates that all recipes are given."""
+
+NEIGHBOURS = range(-3, 4)
+"""Half-decades around the best decade among which `cosine` is tuned."""
+
+ABOVE = range(4)
+"""Half-decades above the tuned learning rate: 1, 3, 10 and 30 times as much."""
+
+RECORD = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One recipe given one learning rate: means over seeds, losses clipped at the loss at initialisation.
+
+    Attributes:
+        lr: the learning rate given.
+        validation_loss, test_loss: after the last update.
+        test_accuracy: in [0, 1], or None where the task has none.
+        seeds: how many of the runs were carried out.
+    """
+
+    lr: float
+    validation_loss: float
+    test_loss: float
+    test_accuracy: float | None
+    seeds: int
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What came of one workload with one optimizer.
+
+    Attributes:
+        workload, optimizer: names.
+        tuned: `cosine` at its best.
+        tuned_at_edge: whether that is the first or last of the learning rates it was tuned over.
+        decades: recipe -> its outcomes over the decades, ascending.
+        sensitivity: recipe -> learning-rate sensitivity over the decades, see `statistics.lr_sensitivity`.
+        above: recipe -> its outcomes at 1, 3, 10 and 30 times the tuned learning rate.
+        missing: runs that failed.
+    """
+
+    workload: str
+    optimizer: str
+    tuned: Outcome
+    tuned_at_edge: bool
+    decades: dict[str, list[Outcome]]
+    sensitivity: dict[str, float]
+    above: dict[str, list[Outcome]]
+    missing: int
+
+
+def rate(half_decades: int) -> float:
+    """10 to the power of half that number; the same float wherever it is needed."""
+    return float(10.0 ** (half_decades / 2))
+
+
+class Bench:
+    """One workload with one optimizer, in a folder that keeps its runs.
+
+    Args:
+        name: of the workload, in `TUNING`.
+        optimizer: "sgd" or "adamw".
+        folder: where runs are kept.
+        seeds: repetitions of every run.
+        jobs: processes.
+    """
+
+    def __init__(self, name: str, optimizer: str, folder: StudyFolder, *, seeds: int, jobs: int) -> None:
+        self.name, self.optimizer, self.folder, self.seeds, self.jobs = name, optimizer, folder, seeds, jobs
+        self.steps = check_workload(TUNING[name]).total_steps
+        self.planned: set[Run] = set()
+        self.results: dict[Run, RunResult] = {}
+
+    def cells(self, recipe: str, exponents: Iterable[int]) -> list[Cell]:
+        """Those learning rates (in half-decades, ascending) with one recipe; runs are carried out where missing.
+
+        Raises:
+            StudyError: every run at one of the learning rates failed.
+        """
+        rates = [rate(exponent) for exponent in exponents]
+        runs = [
+            Run(TUNING[self.name], self.optimizer, recipe, lr, seed, self.steps)
+            for seed in range(self.seeds)
+            for lr in rates
+        ]
+        self.planned |= set(runs)
+        found = self.folder.complete(runs, jobs=self.jobs)
+        self.results |= found
+        cells = collect_cells(found.values())
+        if len(cells) < len(rates):
+            raise StudyError(f"runs of {self.name} failed (tracebacks are in {self.folder.store.directory})")
+        return cells
+
+    def measure(self) -> Pair:
+        """Carry out all three parts."""
+        halves = [2 * decade for decade in DECADES[self.optimizer]]
+        decades = {recipe: self.cells(recipe, halves) for recipe in RECIPES}
+        middle = halves[best(decades["cosine"])]
+        nearby = [middle + offset for offset in NEIGHBOURS]
+        tuning = self.cells("cosine", nearby)
+        chosen = best(tuning)
+        higher = [nearby[chosen] + offset for offset in ABOVE]
+        above = {recipe: self.cells(recipe, higher) for recipe in RECIPES[:2]}
+        return Pair(
+            workload=self.name,
+            optimizer=self.optimizer,
+            tuned=outcome(tuning[chosen]),
+            tuned_at_edge=chosen in (0, len(tuning) - 1),
+            decades={recipe: [outcome(cell) for cell in cells] for recipe, cells in decades.items()},
+            sensitivity={recipe: sensitivity(cells) for recipe, cells in decades.items()},
+            above={recipe: [outcome(cell) for cell in cells] for recipe, cells in above.items()},
+            missing=len(self.planned) - len(self.results),
+        )
+
+
+def best(cells: Sequence[Cell]) -> int:
+    """The index of the lowest mean validation loss."""
+    losses = [fmean(cell.validation_losses) for cell in cells]
+    return losses.index(min(losses))
+
+
+def sensitivity(cells: Sequence[Cell]) -> float:
+    """Of the validation loss, over these learning rates."""
+    return lr_sensitivity([cell.validation_losses for cell in cells], [cell.initial_losses for cell in cells])
+
+
+def outcome(cell: Cell) -> Outcome:
+    """Means over seeds."""
+    return Outcome(
+        lr=cell.peak_lr,
+        validation_loss=fmean(cell.validation_losses),
+        test_loss=fmean(cell.test_losses),
+        test_accuracy=None if cell.test_accuracies is None else fmean(cell.test_accuracies),
+        seeds=len(cell.results),
+    )
+
+
+def header(seeds: int) -> dict[str, object]:
+    """What the numbers were made with."""
+    packages = ("adaptive-lr", "torch", "numpy", "scikit-learn")
+    return {
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "seeds": seeds,
+        "control_sha256": control_digest(),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
+    }
+
+
+def write(pairs: Sequence[Pair], seeds: int, folder: Path) -> None:
+    """Write the record: every outcome as JSON, the tables as Markdown."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = header(seeds)
+    lines = ",\n".join(json.dumps(asdict(pair)) for pair in pairs)  # a line for each pair: short, and differences show
+    (folder / "robustness.json").write_text(f'{{"about": {json.dumps(about)},\n"pairs": [\n{lines}\n]}}\n')
+    (folder / "robustness.md").write_text(markdown(pairs, about))
+
+
+def main() -> None:
+    """Parse the command line, carry out what is missing, print a line for each pair, and write the record."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.robustness", description="Any learning rate?")
+    parser.add_argument("--workloads", nargs="+", metavar="NAME", default=list(TUNING), choices=list(TUNING),
+                        help=f"of: {', '.join(TUNING)}; default: all")  # fmt: skip
+    parser.add_argument("--seeds", type=int, default=3, help="repetitions (default: %(default)s)")
+    parser.add_argument("--jobs", type=int, default=2, help="processes (default: %(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("runs/robustness"), help="runs (default: %(default)s)")
+    parser.add_argument("--record", type=Path, default=RECORD, help="tables (default: results/ beside this file)")
+    arguments = parser.parse_args()
+    if arguments.seeds < 1 or arguments.jobs < 1:
+        parser.error("--seeds and --jobs must be at least 1")
+    pairs = []
+    try:
+        for name in arguments.workloads:
+            folder = StudyFolder(arguments.output / name)
+            folder.prepare()
+            for optimizer in DECADES:
+                bench = Bench(name, optimizer, folder, seeds=arguments.seeds, jobs=arguments.jobs)
+                pairs.append(bench.measure())
+                print(row(pairs[-1]), flush=True)
+    except KeyboardInterrupt:
+        sys.exit(f"stopped: finished runs are kept in {arguments.output}; run the same command again to go on")
+    except StudyError as error:
+        sys.exit(f"robustness: {error}")
+    write(pairs, arguments.seeds, arguments.record)
+    print((arguments.record / "robustness.md").read_text())
+
+
+if __name__ == "__main__":
+    main()
