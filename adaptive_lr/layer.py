@@ -354,9 +354,9 @@ class Layer:
         held = levels.level is not None and not self.shadow
         if levels.level is not None and held:
             targets = [self.reference(index, group) * levels.level for index, group in enumerate(groups)]
-            step.changes += _written_learning_rates(groups, targets)
+            step.changes += _write_learning_rates(groups, lambda index, _: targets[index])
         elif factor != 1.0:
-            step.changes += _scaled_learning_rates(groups, factor)
+            step.changes += _write_learning_rates(groups, lambda _, lr: lr * factor)
         if scale != 1.0:
             for index, group in enumerate(groups):
                 if optimizers.momentum_key(group) is not None:
@@ -406,7 +406,12 @@ def _copy(value: Value) -> Value:
     return value.detach().clone() if isinstance(value, torch.Tensor) else value
 
 
-def _scaled_learning_rates(groups: list[dict[str, Any]], factor: float) -> list[_Written | _Filled]:
+def _write_learning_rates(groups: list[dict[str, Any]], rate: Callable[[int, Any], Any]) -> list[_Written | _Filled]:
+    """Give every group the learning rate that `rate` makes of its index and its base.
+
+    Returns:
+        What was changed, to be put back.
+    """
     changes: list[_Written | _Filled] = []
     filled: set[int] = set()
     for index, group in enumerate(groups):
@@ -414,35 +419,15 @@ def _scaled_learning_rates(groups: list[dict[str, Any]], factor: float) -> list[
         if lr is None:
             continue
         if isinstance(lr, torch.Tensor) and not lr.requires_grad:
-            if id(lr) not in filled:
+            if id(lr) not in filled:  # one tensor may be the learning rate of several groups
                 filled.add(id(lr))
                 base = lr.clone()
-                lr.mul_(factor)
+                lr.copy_(torch.as_tensor(rate(index, lr)))
                 changes.append(_Filled(lr, base, lr._version))
         else:
-            # A learning rate that is itself differentiated must not be overwritten: its product is.
-            value = lr * factor
-            group["lr"] = value
-            changes.append(_Written(index, "lr", lr, value))
-    return changes
-
-
-def _written_learning_rates(groups: list[dict[str, Any]], targets: list[float]) -> list[_Written | _Filled]:
-    changes: list[_Written | _Filled] = []
-    filled: set[int] = set()
-    for index, (group, target) in enumerate(zip(groups, targets, strict=True)):
-        lr = group.get("lr")
-        if lr is None:
-            continue
-        if isinstance(lr, torch.Tensor) and not lr.requires_grad:
-            if id(lr) not in filled:
-                filled.add(id(lr))
-                base = lr.clone()
-                lr.fill_(target)
-                changes.append(_Filled(lr, base, lr._version))
-        else:
-            group["lr"] = target
-            changes.append(_Written(index, "lr", lr, target))
+            # A learning rate that is itself differentiated must not be overwritten: the group gets another.
+            group["lr"] = rate(index, lr)
+            changes.append(_Written(index, "lr", lr, group["lr"]))
     return changes
 
 

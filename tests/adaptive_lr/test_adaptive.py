@@ -72,10 +72,19 @@ def test_each_observation_is_one_evaluation_and_is_decided_at_once() -> None:
 
 @pytest.mark.parametrize(
     "loss",
-    [0.5, 1, np.float32(0.5), np.array(0.5), torch.tensor(0.5), torch.tensor([0.5]), torch.tensor(0.5, requires_grad=True),
-     {"loss": 0.5, "accuracy": torch.tensor(0.9)}, None],
+    [
+        0.5,
+        1,
+        np.float32(0.5),
+        np.array(0.5),
+        torch.tensor(0.5),
+        torch.tensor([0.5]),
+        torch.tensor(0.5, requires_grad=True),
+        {"loss": 0.5, "accuracy": torch.tensor(0.9)},
+        None,
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_loss_may_be_a_number_a_tensor_or_a_mapping(loss: Any) -> None:
     optimizer, parameter = quadratic()
     control = AdaptiveLR(optimizer)

@@ -111,7 +111,8 @@ def test_the_keys_of_the_state_are_explicit() -> None:
     assert set(state["layer"]) == {"updates", "references", "snapshot", "last_lr", "latest"}
     assert set(state["meter"]) == {"norms", "group_norms"}
     assert set(state["deliberation"]) == {
-        "controllers", "factors", "momenta", "levels", "in_force", "due", "requests", "should_stop", "rows", "decisions", "decisions_total",
+        "controllers", "factors", "momenta", "levels", "in_force", "due", "requests", "should_stop", "rows",
+        "decisions", "decisions_total",
     }  # fmt: skip
 
 
