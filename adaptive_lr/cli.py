@@ -196,12 +196,15 @@ def plot(schedule: tuple[str, ...], steps: int, output: Path) -> None:
     """Draw one or more base schedules as factors over the steps of a run."""
     from adaptive_lr import schedules
 
+    if output.suffix.lower() not in (".png", ".pdf", ".svg"):
+        raise click.ClickException(f"--output must end in .png, .pdf or .svg, got {str(output)!r}")
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
         chosen = {text: schedules.from_text(text, total_steps=steps) for text in schedule}
         schedules.draw(chosen, steps, output)
     except ModuleNotFoundError as error:
         raise _missing(error) from error
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"wrote {output}")
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -177,6 +178,7 @@ def header(seeds: int) -> dict[str, object]:
     """What the numbers were made with."""
     packages = ("adaptive-lr", "torch", "numpy", "scikit-learn")
     return {
+        "command": shlex.join(["python", "-m", "experiments.robustness", *sys.argv[1:]]),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "seeds": seeds,
         "control_sha256": control_digest(),

@@ -30,7 +30,7 @@ TOO_LARGE = (
 TEXT = """\
 # Any learning rate, many workloads
 
-`python -m experiments.robustness`, {date}, {seeds} seeds a run.
+`{command}`, {date}, {seeds} seeds a run.
 {versions}; code of control {control}.
 
 Every number is of the runs in `robustness.json`: means over seeds, on the test split; losses are clipped at the loss at
@@ -125,6 +125,7 @@ def markdown(pairs: Sequence[Pair], about: Mapping[str, Any]) -> str:
     """The whole document."""
     optimizers = list(dict.fromkeys(pair.optimizer for pair in pairs))
     return TEXT.format(
+        command=about["command"],
         date=about["date"],
         seeds=about["seeds"],
         control=about["control_sha256"][:12],

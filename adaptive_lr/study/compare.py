@@ -41,7 +41,10 @@ The same command again carries out only what is missing here, and writes tables 
 
 ERROR_LINE = "| the same for the error on the test split | `figure-error.pdf`, `figure-error.png` |\n"
 
-TENSORBOARD_LINE = "| curves, learning rates and decisions of seed {seed} | `tensorboard --logdir tensorboard` |\n"
+TENSORBOARD_LINE = (
+    "| curves, learning rates and decisions of seed {seed} | `tensorboard --logdir tensorboard`; "
+    "one recipe at a time is easier to read: `tensorboard --logdir tensorboard/sgd/cosine+guarded` |\n"
+)
 
 
 class InterruptedStudyError(StudyError):
@@ -151,9 +154,22 @@ def _console() -> Any:
     return console if console.is_terminal else console_class(width=PIPE_WIDTH)
 
 
+def _with_lines(console: Any, results: Iterator[RunResult], total: int) -> Iterator[RunResult]:
+    """Pass results through, with a line at every tenth: a bar is of no use in a log."""
+    num_failed = 0
+    for done, result in enumerate(results, start=1):
+        num_failed += not result.ok
+        if done == total or done * 10 // total > (done - 1) * 10 // total:
+            console.print(f"{done} of {total} runs" + (f", {num_failed} failed" if num_failed else ""))
+        yield result
+
+
 def _with_progress(console: Any, results: Iterator[RunResult], total: int) -> Iterator[RunResult]:
     """Pass results through, with a bar that shows how many are done, how many failed, and the time left."""
     if total == 0:
+        return
+    if not console.is_terminal:
+        yield from _with_lines(console, results, total)
         return
     progress = require("rich.progress")
     columns = (

@@ -154,7 +154,12 @@ _FIXED = (
     Recipe("cosine", f"{WARMUP_SHARE:.0%} linear warm-up, then cosine to zero", _cosine),
     Recipe("one-cycle", "torch OneCycleLR with its defaults and inverse momentum", _one_cycle),
     Recipe("step", f"divided by ten after {STEP_MILESTONES[0]:.0%} and {STEP_MILESTONES[1]:.0%}", _step),
-    Recipe("plateau", f"constant, with torch ReduceLROnPlateau on the validation loss, {PLATEAU}", _reduce_on_plateau),
+    Recipe(
+        "plateau",
+        "constant, with torch ReduceLROnPlateau on the validation loss, "
+        f"factor {PLATEAU['factor']}, patience {PLATEAU['patience']}",
+        _reduce_on_plateau,
+    ),
 )
 
 

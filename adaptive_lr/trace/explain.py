@@ -36,6 +36,11 @@ _DONE = {  # action -> what was done once, and several times
     "cut": ("cut the factor", "cut the factor {}"),
     "recover": ("recovered", "recovered {}"),
     "rewind": ("rewound the run", "rewound the run {}"),
+    "rescue": ("took the run back and cut the factor", "took the run back and cut the factor {}"),
+    "sweep": ("began a sweep", "began a sweep {}"),
+    "trial": ("made a trial update", "made a trial update {}"),
+    "peak": ("set the peak", "set the peak {}"),
+    "release": ("let the learning rate go", "let the learning rate go {}"),
     "stop": ("asked to stop", "asked to stop {}"),
 }
 

@@ -7,6 +7,7 @@ itself (that is ``trace.jsonl``). All scalars of a step share one event. Tags::
     lr_factor/<controller>  lr_factor/total
     momentum/<group>  momentum_base/<group>
     loss/train  loss/<metric>  metric/<metric>     the training loss; metrics with "loss" in their name; the others
+    update/update_ratio, update/base_lr     what is known once the update has happened
     gradient/<statistic>                    and gradient_group/<group>/<statistic> if there are several groups
     reflex/damp  reflex/skipped
     decisions/<controller>                  as text
@@ -192,6 +193,8 @@ def _names(names: tuple[str, ...], count: int) -> tuple[str, ...]:
 def _tag(name: str) -> str:
     if name == "loss":
         return "loss/train"
+    if name in ("update_ratio", "base_lr"):
+        return f"update/{name}"
     if name in MEASURED_STATISTICS:
         return f"gradient/{name}"
     return f"loss/{name}" if "loss" in name.lower() else f"metric/{name}"

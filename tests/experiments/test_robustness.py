@@ -64,7 +64,13 @@ def test_without_accuracies_gaps_are_ratios_of_losses() -> None:
 
 
 def test_the_document_counts_what_its_table_says() -> None:
-    about = {"date": "2026-01-01", "seeds": 2, "versions": {"torch": "2"}, "control_sha256": "0" * 64}
+    about = {
+        "command": "python",
+        "date": "2026-01-01",
+        "seeds": 2,
+        "versions": {"torch": "2"},
+        "control_sha256": "0" * 64,
+    }
     text = markdown([pair((0.95, 0.945, 0.95, 0.95)), pair((0.95, 0.93, 0.95, 0.95))], about)
     assert "worst gap: 1 of 2 within 1, 2 of 2 within 3 points" in text
 
