@@ -16,8 +16,9 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 from adaptive_lr import optimizers
 from adaptive_lr.controllers import Composition, Controller, compose, guarded
 from adaptive_lr.deliberation import Decisions, Deliberation
-from adaptive_lr.layer import Layer, as_float, is_controlled
+from adaptive_lr.layer import Layer, is_controlled
 from adaptive_lr.meter import Meter
+from adaptive_lr.optimizers import as_float
 from adaptive_lr.plain import check_keys
 from adaptive_lr.snapshot import Snapshot
 from adaptive_lr.statistics import MEASURED_STATISTICS, Phase, Statistics
@@ -155,7 +156,10 @@ class AdaptiveLR:
 
     @property
     def factor(self) -> float:
-        """What multiplies the base learning rate at the next update (in shadow: would multiply)."""
+        """What multiplies the base learning rate at the next update (in shadow: would multiply).
+
+        While a `RangeTest` holds the learning rate itself, it is what will multiply the base afterwards.
+        """
         return self._deliberation.levels(self._layer.updates).factor
 
     @property

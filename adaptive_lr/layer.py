@@ -28,46 +28,16 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from adaptive_lr import optimizers
+from adaptive_lr.changes import Change, Taken, copied_lr, damp_gradients, write_learning_rates, write_momentum
 from adaptive_lr.deliberation import Deliberation, Levels
 from adaptive_lr.meter import Measured, Meter
+from adaptive_lr.optimizers import Rate, as_float
 from adaptive_lr.plain import check_keys
 from adaptive_lr.snapshot import Snapshot
 from adaptive_lr.statistics import Phase, Statistics
 from adaptive_lr.trace import Update
 
-Value = float | torch.Tensor | None
-
 _TORCH_STEP = "Optimizer.profile_hook_step.<locals>.wrapper"  # what torch wraps around every step, and calls hooks from
-
-
-@dataclass(slots=True)
-class _Written:
-    """One group entry that holds our value for the time of a step."""
-
-    group: int
-    key: str
-    base: Any
-    value: Any
-
-    def put_back(self, groups: list[dict[str, Any]]) -> None:
-        # If someone else has written since, the entry is theirs.
-        if self.group < len(groups) and groups[self.group].get(self.key) is self.value:
-            groups[self.group][self.key] = self.base
-
-
-@dataclass(slots=True)
-class _Filled:
-    """One learning-rate tensor, filled in place (captured graphs hold its address) for the time of a step."""
-
-    tensor: torch.Tensor
-    base: torch.Tensor
-    version: int
-
-    def put_back(self, groups: list[dict[str, Any]]) -> None:
-        del groups
-        if self.tensor._version == self.version:
-            with torch.no_grad():
-                self.tensor.copy_(self.base)
 
 
 @dataclass(slots=True)
@@ -75,9 +45,9 @@ class _Step:
     """One `optimizer.step()` under way."""
 
     nested: bool = False  # whether a super().step() inside it has run the hooks again
-    changes: list[_Written | _Filled] = field(default_factory=list)
-    lr: tuple[Value, ...] = ()
-    base_lr: tuple[Value, ...] = ()
+    changes: list[Change] = field(default_factory=list)
+    lr: tuple[Rate, ...] = ()
+    base_lr: tuple[Rate, ...] = ()
     momentum: tuple[float | None, ...] = ()
     base_momentum: tuple[float | None, ...] = ()
     levels: Levels | None = None
@@ -85,7 +55,7 @@ class _Step:
     measured: Measured | None = None
     snapshot: list[tuple[torch.Tensor, torch.Tensor]] | None = None
     damp: float = 1.0
-    taken: _Taken | None = None
+    taken: Taken | None = None
 
 
 class _Guard(dict[str, Any]):
@@ -107,44 +77,6 @@ class _Guard(dict[str, Any]):
         self._layer.abandon(self._optimizer, self._step)
 
 
-class _Taken:
-    """Gradients taken away for a step that is left out, and what some optimizers touch all the same.
-
-    An optimizer leaves parameters without gradients alone. Schedule-free still advances counters in its groups, LBFGS
-    one in its state; values that the step replaced are put back.
-    """
-
-    def __init__(self, optimizer: Optimizer) -> None:
-        self._groups = [dict(group) for group in optimizer.param_groups]
-        # Some optimizers keep plain values beside the dict of each parameter.
-        self._states = {key: dict(s) if isinstance(s, dict) else s for key, s in optimizer.state.items()}
-        self._gradients = [(p, p.grad) for group in optimizer.param_groups for p in group["params"]]
-        self.take()
-
-    def take(self) -> None:
-        for parameter, _ in self._gradients:
-            parameter.grad = None
-
-    def put_back(self, optimizer: Optimizer) -> None:
-        for parameter, gradient in self._gradients:
-            parameter.grad = gradient
-        for group, before in zip(optimizer.param_groups, self._groups, strict=False):
-            _put_back(group, before)
-        for key, state in list(optimizer.state.items()):
-            if key not in self._states:
-                del optimizer.state[key]
-            elif isinstance(state, dict):
-                _put_back(state, self._states[key])
-            else:
-                optimizer.state[key] = self._states[key]
-
-
-def _put_back(now: dict[str, Any], before: dict[str, Any]) -> None:
-    for key in now.keys() - before.keys():
-        del now[key]
-    now.update(before)
-
-
 class Layer:
     """Scales and restores one optimizer; owned by the optimizer's hooks, holds no reference to it.
 
@@ -162,7 +94,7 @@ class Layer:
         self.updates = 0
         self.references: list[float] = []  # learning rates at attachment, of the groups there were
         self.snapshot: Snapshot | None = None
-        self.last_lr: tuple[Value, ...] | None = None
+        self.last_lr: tuple[Rate, ...] | None = None
         self._limits = limits
         self._step: _Step | None = None
         self._latest: Measured | None = None  # of the last update, until `take_row`
@@ -266,10 +198,8 @@ class Layer:
 
     def reference(self, index: int, group: dict[str, Any]) -> float:
         """What a held level multiplies in a group: its `max_lr`, else `initial_lr`, else `lr` at attachment."""
-        for name in ("max_lr", "initial_lr"):
-            if group.get(name) is not None:
-                return as_float(group[name])
-        return self.references[index] if index < len(self.references) else as_float(group.get("lr"))
+        attached = self.references[index] if index < len(self.references) else None
+        return optimizers.reference_lr(group, attached)
 
     def take_row(self, metrics: dict[str, float]) -> Statistics:
         """The AFTER row of the last update with the user's metrics; gradient statistics are given out once."""
@@ -309,7 +239,7 @@ class Layer:
             elif step.taken is not None:
                 step.taken.take()
             elif step.damp != 1.0:  # or the search would compare damped gradients with others
-                _damp(optimizer, step.damp)
+                damp_gradients(optimizer, step.damp)
             return loss
 
         return measured_closure
@@ -326,10 +256,10 @@ class Layer:
             outcome = self.deliberation.consider(row, self.updates + 1)
             if not self.shadow:
                 if outcome.skip:
-                    step.taken = _Taken(optimizer)
+                    step.taken = Taken(optimizer)
                 elif outcome.damp != 1.0:
                     step.damp = outcome.damp
-                    _damp(optimizer, outcome.damp)
+                    damp_gradients(optimizer, outcome.damp)
         if self.deliberation.wants_ratio or self.meter.always_ratio:
             step.snapshot = self.meter.snapshot(optimizer)  # a copy of the weights: only where someone reads it
 
@@ -349,21 +279,17 @@ class Layer:
             self._warn(f"the momentum is not changed: {type(optimizer).__name__} has none")
             scale = 1.0
         traced = self.deliberation.trace is not None
-        step.base_lr = tuple(_copy(group.get("lr")) for group in groups)
+        step.base_lr = tuple(copied_lr(group.get("lr")) for group in groups)
         step.base_momentum = tuple(map(optimizers.momentum, groups)) if traced or scale != 1.0 else ()
         held = levels.level is not None and not self.shadow
         if levels.level is not None and held:
             targets = [self.reference(index, group) * levels.level for index, group in enumerate(groups)]
-            step.changes += _write_learning_rates(groups, lambda index, _: targets[index])
+            step.changes += write_learning_rates(groups, lambda index, _: targets[index])
         elif factor != 1.0:
-            step.changes += _write_learning_rates(groups, lambda _, lr: lr * factor)
+            step.changes += write_learning_rates(groups, lambda _, lr: lr * factor)
         if scale != 1.0:
-            for index, group in enumerate(groups):
-                if optimizers.momentum_key(group) is not None:
-                    key, value = optimizers.scaled_momentum(group, scale)
-                    step.changes.append(_Written(index, key, group[key], value))
-                    group[key] = value
-        step.lr = tuple(_copy(group.get("lr")) for group in groups) if held or factor != 1.0 else step.base_lr
+            step.changes += write_momentum(groups, scale)
+        step.lr = tuple(copied_lr(group.get("lr")) for group in groups) if held or factor != 1.0 else step.base_lr
         step.momentum = tuple(map(optimizers.momentum, groups)) if scale != 1.0 else step.base_momentum
 
     def _record(self, step: _Step) -> None:
@@ -393,59 +319,6 @@ def is_controlled(optimizer: Optimizer) -> bool:
     """Whether a layer is attached to this optimizer."""
     hooks = optimizer._optimizer_step_pre_hooks.values()
     return any(isinstance(getattr(getattr(hook, "__wrapped__", None), "__self__", None), Layer) for hook in hooks)
-
-
-def as_float(value: Value) -> float:
-    """A learning rate as a number; NaN for an optimizer that has none (Adafactor with relative steps)."""
-    if isinstance(value, torch.Tensor):
-        value = value.detach()
-    return float("nan") if value is None else float(value)
-
-
-def _copy(value: Value) -> Value:
-    return value.detach().clone() if isinstance(value, torch.Tensor) else value
-
-
-def _write_learning_rates(groups: list[dict[str, Any]], rate: Callable[[int, Any], Any]) -> list[_Written | _Filled]:
-    """Give every group the learning rate that `rate` makes of its index and its base.
-
-    Returns:
-        What was changed, to be put back.
-    """
-    changes: list[_Written | _Filled] = []
-    filled: set[int] = set()
-    for index, group in enumerate(groups):
-        lr = group.get("lr")
-        if lr is None:
-            continue
-        if isinstance(lr, torch.Tensor) and not lr.requires_grad:
-            if id(lr) not in filled:  # one tensor may be the learning rate of several groups
-                filled.add(id(lr))
-                base = lr.clone()
-                lr.copy_(torch.as_tensor(rate(index, lr)))
-                changes.append(_Filled(lr, base, lr._version))
-        else:
-            # A learning rate that is itself differentiated must not be overwritten: the group gets another.
-            group["lr"] = rate(index, lr)
-            changes.append(_Written(index, "lr", lr, group["lr"]))
-    return changes
-
-
-def _damp(optimizer: Optimizer, damp: float) -> None:
-    """Multiply the gradients, in place where that is possible (as `clip_grad_norm_` does)."""
-    dense: dict[int, torch.Tensor] = {}  # each once, should parameters share a gradient
-    for group in optimizer.param_groups:
-        for parameter in group["params"]:
-            gradient = parameter.grad
-            if gradient is None:
-                continue
-            if gradient.requires_grad or gradient.layout is not torch.strided:
-                parameter.grad = gradient * damp
-            else:
-                dense[id(gradient)] = gradient
-    if dense:
-        with torch.no_grad():
-            torch._foreach_mul_(list(dense.values()), damp)
 
 
 def _steps_under_way(optimizer: Optimizer) -> int:

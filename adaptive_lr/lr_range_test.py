@@ -22,7 +22,8 @@ from torch.optim import Optimizer
 from adaptive_lr import suggestions as rules
 from adaptive_lr.adaptive import AdaptiveLR
 from adaptive_lr.controllers.range_test import SWEEP, RangeTest, RangeTestState
-from adaptive_lr.layer import as_float, is_controlled
+from adaptive_lr.layer import is_controlled
+from adaptive_lr.optimizers import reference_lr
 from adaptive_lr.plain import from_plain
 from adaptive_lr.restoring import restored
 from adaptive_lr.statistics import Phase, Statistics
@@ -286,12 +287,7 @@ def _stop_reason(state: RangeTestState, lrs: list[float], end_lr: float, overflo
 
 def _reference(optimizer: Optimizer) -> tuple[int, float]:
     """Index and reference learning rate of the group where that is largest: what the law's levels multiply."""
-
-    def of(group: dict[str, Any]) -> float:
-        given = (group.get(name) for name in ("max_lr", "initial_lr", "lr"))
-        return as_float(next((lr for lr in given if lr is not None), None))
-
-    references = [of(group) for group in optimizer.param_groups]
+    references = [reference_lr(group) for group in optimizer.param_groups]
     index = max(range(len(references)), key=references.__getitem__)
     if not 0.0 < references[index] < math.inf:
         raise ValueError(f"optimizer must have a group with a finite learning rate > 0, got {references}")

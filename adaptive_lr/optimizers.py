@@ -14,6 +14,33 @@ MOMENTUM_BUFFERS = ("momentum_buffer", "exp_avg")
 """Names under which optimizers keep the running mean of gradients, in torch and in the packages that follow it."""
 
 
+Rate = float | torch.Tensor | None
+"""What a group may hold as its learning rate."""
+
+
+def as_float(value: Rate) -> float:
+    """A learning rate as a number; NaN for an optimizer that has none (Adafactor with relative steps)."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach()
+    return float("nan") if value is None else float(value)
+
+
+def reference_lr(group: Mapping[str, Any], attached: float | None = None) -> float:
+    """What a held level multiplies in a parameter group.
+
+    Args:
+        group: the group.
+        attached: its learning rate when control was attached; None: its `lr` now.
+
+    Returns:
+        Its `max_lr` (OneCycleLR sets `initial_lr` to a 25th of it), else its `initial_lr`, else `attached`.
+    """
+    for name in ("max_lr", "initial_lr"):
+        if group.get(name) is not None:
+            return as_float(group[name])
+    return as_float(group.get("lr")) if attached is None else attached
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What may be changed in an optimizer.

@@ -16,7 +16,7 @@ LAYERS = [
     {"lr_range_test", "range_figure"},
     {"adaptive"},
     {"layer"},
-    {"deliberation", "meter"},
+    {"changes", "deliberation", "meter"},
     {"trace"},
     {"controllers"},
     {"statistics", "series", "optimizers", "plain", "restoring", "snapshot", "suggestions"},

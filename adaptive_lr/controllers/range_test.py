@@ -120,7 +120,7 @@ class RangeTest(Controller[RangeTestState]):
 
     @property
     def requires(self) -> frozenset[str]:
-        """The update-to-weight ratio (and a copy of the weights while it is measured)."""
+        """The update-to-weight ratio (a copy of the weights while measured), and the norm that tells a bad gradient."""
         return frozenset(("grad_norm", "update_ratio"))
 
     @property

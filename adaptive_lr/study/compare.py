@@ -70,7 +70,7 @@ def compare(study: Study, output: Path, *, jobs: int | None = None, tensorboard:
     """
     if jobs is not None and jobs < 1:
         raise StudyError(f"jobs must be >= 1, got {jobs}")
-    console = _console()
+    console = make_console()
     for module in ("matplotlib", *(("joblib",) if jobs != 1 else ())):
         require(module)  # found missing now, not after the work
     workload = check_workload(study.workload)
@@ -147,7 +147,8 @@ def _write_readme(folder: StudyFolder, runs: Sequence[Run], *, name: str, scored
     )
 
 
-def _console() -> Any:
+def make_console() -> Any:
+    """A rich console as wide as its terminal, or wide enough for the tables in a pipe or a file."""
     console_class = require("rich.console").Console
     console = console_class()
     # Into a pipe or a file rich assumes 80 columns, although there is no edge.

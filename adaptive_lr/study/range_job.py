@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from adaptive_lr.lr_range_test import RangeTestResult
-from adaptive_lr.study.compare import _console
+from adaptive_lr.study.compare import make_console
 from adaptive_lr.study.errors import StudyError, require
 from adaptive_lr.study.range_figure import draw
 from adaptive_lr.study.range_tests import NOTE, RangeStudy, markdown, record, sweep_all, terminal_table
@@ -25,7 +25,7 @@ def carry_out(study: RangeStudy, output: Path) -> None:
         StudyError: the workload or the folder cannot be used, or an extra is missing.
         OSError: a file cannot be written.
     """
-    terminal = _console()
+    terminal = make_console()
     require("matplotlib")  # found missing now, not after the work
     progress = require("rich.progress")
     prepare(output)

@@ -12,7 +12,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1]
 
 CONTROL = (
-    "adaptive.py", "controllers", "deliberation.py", "layer.py", "meter.py", "optimizers.py", "series.py",
+    "adaptive.py", "changes.py", "controllers", "deliberation.py", "layer.py", "meter.py", "optimizers.py", "series.py",
     "snapshot.py", "statistics.py",
 )  # fmt: skip
 """What decides how an adaptive run goes. Traces, tables and figures do not."""
