@@ -1,0 +1,176 @@
+r"""A paper that rebuilds itself: recorded results -> `generated/` (numbers, tables, figures) -> PDF.
+
+The text quotes a number by name, ``\result{robustness.automatic.median}``, and never as digits. All names stand in
+`generated/numbers.tex`, which a pure function of recorded results writes; a name that is not there fails the check
+here and the build in LaTeX. Each generated text file says which inputs it was made from, with their hashes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from adaptive_lr.study.errors import StudyError
+
+GENERATED = "generated"
+"""The folder, beside the text, that holds everything made from results."""
+
+NUMBERS = "numbers.tex"
+"""The file in it with every number that the text quotes."""
+
+_NAME = re.compile(r"[A-Za-z0-9.-]+")
+_QUOTED = re.compile(r"(?<!\\)\\result\{([^{}]*)\}")
+_INCLUDED = re.compile(r"\\(?:input|includegraphics(?:\[[^\]]*\])?)\{(" + GENERATED + r"/[^{}]+)\}")
+_COMMENT = re.compile(r"(?<!\\)%.*")
+
+PREAMBLE = r"""\makeatletter
+\newcommand{\result}[1]{\ifcsname result@#1\endcsname\csname result@#1\endcsname\else
+  \PackageError{results}{There is no result named '#1'}{It is not in generated/numbers.tex.}\fi}
+"""
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
+
+
+def escape(text: str) -> str:
+    """`text` for LaTeX, letter by letter."""
+    return "".join(_SPECIAL.get(letter, letter) for letter in text)
+
+
+def numbers_tex(numbers: Mapping[str, str]) -> str:
+    r"""The definitions behind ``\result{name}``.
+
+    Args:
+        numbers: name (letters, digits, dots and hyphens) -> LaTeX text.
+
+    Raises:
+        StudyError: a name has another character, or a text is empty.
+    """
+    lines = []
+    for name in sorted(numbers):
+        if not _NAME.fullmatch(name):
+            raise StudyError(f"names of results must be of letters, digits, dots and hyphens, got {name!r}")
+        if not numbers[name].strip():
+            raise StudyError(f"result {name!r} must have a text, got {numbers[name]!r}")
+        lines.append(rf"\expandafter\def\csname result@{name}\endcsname{{{numbers[name]}}}")
+    return PREAMBLE + "\n".join(lines) + "\n\\makeatother\n"
+
+
+def provenance(inputs: Iterable[Path], root: Path, command: str) -> str:
+    """The comment that heads a generated text file: the command, and every input with its SHA-256.
+
+    Args:
+        inputs: the recorded results that the file was made from.
+        root: what their paths are given relative to.
+        command: what makes the file again.
+    """
+    lines = [f"% Made by `{command}` from recorded results; do not edit."]
+    for path in sorted(inputs):
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        lines.append(f"% {path.relative_to(root).as_posix()} sha256 {digest}")
+    return "\n".join(lines) + "\n"
+
+
+def write_generated(folder: Path, files: Mapping[str, str | bytes]) -> list[Path]:
+    """Make `folder` hold these files and no others; what is right already is not touched.
+
+    Args:
+        folder: the `generated` folder of a paper.
+        files: path in it -> contents.
+
+    Returns:
+        The files that were written or removed, in order of their names: empty if nothing had to change.
+    """
+    changed = stale(folder, files)
+    for path in changed:
+        name = path.relative_to(folder).as_posix()
+        if name not in files:
+            path.unlink()
+            continue
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(path.name + ".partial")
+        partial.write_bytes(_bytes(files[name]))
+        os.replace(partial, path)
+    return changed
+
+
+def stale(folder: Path, files: Mapping[str, str | bytes]) -> list[Path]:
+    """The files of a `generated` folder that differ from what they should hold, are missing, or are too many."""
+    there = {path for path in folder.rglob("*") if path.is_file()}
+    wanted = {folder / name: _bytes(contents) for name, contents in files.items()}
+    differing = {path for path, contents in wanted.items() if path not in there or path.read_bytes() != contents}
+    return sorted(differing | (there - wanted.keys()))
+
+
+def check_text(paper: Path) -> None:
+    r"""Check that every number and every generated file that the text names is there.
+
+    Args:
+        paper: the folder with the `.tex` files and `generated/`.
+
+    Raises:
+        StudyError: a ``\result{...}`` is not defined, or a file of `generated/` is not there; with file and line.
+    """
+    numbers = paper / GENERATED / NUMBERS
+    if not numbers.is_file():
+        raise StudyError(f"{numbers} is missing: generate it from recorded results first")
+    defined = set(re.findall(r"\\csname result@([^\\]+)\\endcsname\{", numbers.read_text()))
+    problems = []
+    for source in sorted(paper.glob("*.tex")):
+        for number, line in enumerate(source.read_text().splitlines(), start=1):
+            text = _COMMENT.sub("", line)
+            place = f"{source.name}:{number}"
+            problems += [f"{place}: no result named {n!r}" for n in _QUOTED.findall(text) if n not in defined]
+            problems += [
+                f"{place}: no file {name!r}"
+                for name in _INCLUDED.findall(text)
+                if not any((paper / (name + ending)).is_file() for ending in ("", ".tex", ".pdf", ".png"))
+            ]
+    if problems:
+        raise StudyError("the text names what is not there:\n" + "\n".join(problems))
+
+
+def build_pdf(paper: Path, name: str = "main") -> Path | None:
+    """Typeset a paper with latexmk; two builds of the same files are byte-identical.
+
+    Args:
+        paper: its folder.
+        name: of the main file, without its ending.
+
+    Returns:
+        The PDF, or None where LaTeX is not installed.
+
+    Raises:
+        StudyError: LaTeX reports an error; with its last lines.
+    """
+    if shutil.which("latexmk") is None or shutil.which("pdflatex") is None:
+        return None
+    # No date and no time: the PDF is a function of its sources.
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1"}
+    command = ["latexmk", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "-silent", f"{name}.tex"]
+    finished = subprocess.run(command, cwd=paper, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    if finished.returncode != 0:
+        log = paper / f"{name}.log"
+        lines = log.read_text(errors="replace").splitlines() if log.is_file() else finished.stderr.splitlines()
+        first = next((index for index, line in enumerate(lines) if line.startswith("!")), max(len(lines) - 20, 0))
+        raise StudyError("LaTeX failed:\n" + "\n".join(lines[first : first + 20]))
+    return paper / f"{name}.pdf"
+
+
+def _bytes(contents: str | bytes) -> bytes:
+    return contents.encode() if isinstance(contents, str) else contents
