@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: help install compare test wheel-test check clean
+.PHONY: help install compare test wheel-test check paper paper-check clean
 
 help:  ## Show this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
@@ -37,6 +37,12 @@ check: $(STAMP)  ## Lint, formatting and types.
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+paper: $(STAMP)  ## Rebuild the paper from recorded results (the PDF too, where LaTeX is installed).
+	$(BIN)/python -m experiments.paper $(ARGS)
+
+paper-check: $(STAMP)  ## Fail if the paper's numbers, tables or figures differ from what the results make.
+	$(BIN)/python -m experiments.paper --check
 
 clean:  ## Remove what the other targets made.
 	rm -rf $(VENV) build dist *.egg-info runs

@@ -1,0 +1,96 @@
+"""The paper from recorded results: `python -m experiments.paper [--check] [--no-pdf]`.
+
+Reads `experiments/results/*.json`, writes `paper/generated/`, checks that the text names nothing that is not there, and
+typesets `paper/main.pdf` where LaTeX is installed. `--check` writes nothing and fails where `paper/generated/` is not
+what the results make.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from adaptive_lr.study import StudyError
+from adaptive_lr.study.paper import (
+    GENERATED,
+    NUMBERS,
+    build_pdf,
+    check_text,
+    numbers_tex,
+    provenance,
+    stale,
+    write_generated,
+)
+from experiments.paper import Part, robustness
+
+ROOT = Path(__file__).parents[2]
+PAPER = ROOT / "paper"
+RESULTS = ROOT / "experiments" / "results"
+COMMAND = "make paper"
+
+PARTS: Mapping[str, Callable[[Mapping[str, Any]], Part]] = {"robustness.json": robustness.part}
+"""Recorded result -> what the paper takes from it."""
+
+
+def generated(results: Path = RESULTS) -> dict[str, str | bytes]:
+    """Everything that `paper/generated/` holds, as a function of recorded results.
+
+    Raises:
+        StudyError: a record is missing, or two studies give the same name.
+    """
+    numbers: dict[str, str] = {}
+    files: dict[str, str | bytes] = {}
+    for name, make in PARTS.items():
+        path = results / name
+        if not path.is_file():
+            raise StudyError(f"there is no record {path}; experiments/README.md says what makes it")
+        part = make(json.loads(path.read_text()))
+        head = provenance([path], path.parents[2], COMMAND)
+        repeated = numbers.keys() & part.numbers.keys()
+        if repeated:
+            raise StudyError(f"{name} gives numbers that another record gives too: {', '.join(sorted(repeated))}")
+        numbers |= part.numbers
+        files |= {f"tables/{table}.tex": head + text for table, text in part.tables.items()}
+        files |= {f"figures/{figure}": contents for figure, contents in part.figures.items()}
+    head = provenance([results / name for name in PARTS], results.parents[1], COMMAND)
+    files[NUMBERS] = head + numbers_tex(numbers)
+    return files
+
+
+def main() -> None:
+    """Parse the command line and do what it says."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.paper", description="The paper, from its results.")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail where anything differs")
+    parser.add_argument("--no-pdf", action="store_true", help="do not typeset")
+    arguments = parser.parse_args()
+    try:
+        files = generated()
+        if arguments.check:
+            differing = stale(PAPER / GENERATED, files)
+            if differing:
+                names = ", ".join(path.relative_to(PAPER).as_posix() for path in differing)
+                raise StudyError(f"not what the results make, run `{COMMAND}`: {names}")
+            check_text(PAPER)
+            print(f"paper/{GENERATED} is what the results make; every number in the text is there")
+            return
+        changed = write_generated(PAPER / GENERATED, files)
+        check_text(PAPER)
+        print(f"paper/{GENERATED}: {len(files)} files, {len(changed)} changed")
+        if not arguments.no_pdf:
+            pdf = build_pdf(PAPER)
+            print(
+                "no PDF: LaTeX is not installed (paper/README.md says which packages); numbers, tables and figures "
+                "were made and checked"
+                if pdf is None
+                else f"paper/{pdf.name}"
+            )
+    except StudyError as error:
+        sys.exit(f"paper: {error}")
+
+
+if __name__ == "__main__":
+    main()

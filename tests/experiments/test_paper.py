@@ -1,0 +1,102 @@
+"""The paper of this project is what its recorded results make."""
+
+import json
+import shutil
+import sys
+
+import pytest
+
+from adaptive_lr.study import StudyError
+from adaptive_lr.study.paper import GENERATED, build_pdf, check_text, stale
+from experiments.paper import __main__ as paper
+from experiments.paper.latex import number, percent, points, tabular
+
+
+@pytest.fixture(scope="module")
+def generated():
+    return paper.generated()
+
+
+def test_what_is_committed_is_what_the_results_make(generated):
+    assert stale(paper.PAPER / GENERATED, generated) == []
+
+
+def test_every_number_and_file_in_the_text_is_there():
+    check_text(paper.PAPER)
+
+
+def test_the_same_results_make_the_same_bytes(generated):
+    assert paper.generated() == generated
+
+
+def test_another_result_makes_another_paper(tmp_path, generated):
+    """No number is in the code: change the record, and what depends on it changes."""
+    copy = tmp_path / "experiments" / "results"
+    shutil.copytree(paper.RESULTS, copy)
+    record = json.loads((copy / "robustness.json").read_text())
+    record["about"]["seeds"] += 1
+    (copy / "robustness.json").write_text(json.dumps(record))
+    assert paper.generated(copy)["numbers.tex"] != generated["numbers.tex"]
+
+
+def test_a_missing_record_is_named(tmp_path):
+    with pytest.raises(StudyError, match=r"no record .*robustness\.json"):
+        paper.generated(tmp_path)
+
+
+def test_check_fails_and_names_the_file_where_something_differs(tmp_path, monkeypatch, generated):
+    shutil.copytree(paper.PAPER, tmp_path / "paper")
+    monkeypatch.setattr(paper, "PAPER", tmp_path / "paper")
+    monkeypatch.setattr(paper, "generated", lambda: generated)
+    monkeypatch.setattr(sys, "argv", ["paper", "--check"])
+    paper.main()
+    (tmp_path / "paper" / GENERATED / "numbers.tex").write_text("% edited by hand")
+    with pytest.raises(SystemExit, match=r"generated/numbers\.tex"):
+        paper.main()
+    assert (tmp_path / "paper" / GENERATED / "numbers.tex").read_text() == "% edited by hand"
+
+
+@pytest.mark.skipif(shutil.which("latexmk") is None, reason="LaTeX is not installed")
+def test_the_paper_can_be_typeset_without_a_warning_that_matters(tmp_path):
+    shutil.copytree(paper.PAPER, tmp_path / "paper", ignore=shutil.ignore_patterns("main.[!t]*"))
+    pdf = build_pdf(tmp_path / "paper")
+    assert pdf.read_bytes().startswith(b"%PDF")
+    log = (tmp_path / "paper" / "main.log").read_text(errors="replace")
+    assert "undefined" not in log  # references and citations
+    assert "Overfull \\hbox" not in log or max(_overfull(log)) < 5.0
+
+
+def _overfull(log):
+    return [float(line.split("(")[1].split("pt")[0]) for line in log.splitlines() if line.startswith("Overfull \\hbox")]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.00123, "$0.00123$"), (1.2e-5, r"$1.2\times10^{-5}$"), (-3.4, "$-3.4$"), (1234567.0, r"$1.23\times10^{6}$")],
+)
+def test_numbers_are_written_as_mathematics(value, text):
+    assert number(value) == text
+
+
+def test_points_have_a_sign_and_zero_is_not_negative():
+    assert (points(-0.04), points(3.25), points(-1.0)) == ("$+0.0$", "$+3.2$", "$-1.0$")
+
+
+def test_a_share_is_a_percentage():
+    assert percent(0.968) == r"96.8\,\%"
+
+
+def test_a_table_has_a_row_per_line_and_spans_above_its_heads():
+    text = tabular("lrr", ["a", "b", "c"], [["x", "1", "2"], ["y", "3", "4"]], spans=(("", 1), ("both", 2)))
+    assert text.splitlines() == [
+        r"\begin{tabular}{lrr}",
+        r"\toprule",
+        r"\multicolumn{1}{c}{} & \multicolumn{2}{c}{both} \\",
+        r"\cmidrule(lr){2-3}",
+        r"a & b & c \\",
+        r"\midrule",
+        r"x & 1 & 2 \\",
+        r"y & 3 & 4 \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
