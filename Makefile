@@ -3,11 +3,12 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+SOURCES := $(CURDIR):$(CURDIR)/kernels
 
-.PHONY: help install compare test wheel-test check paper paper-check clean
+.PHONY: help install compare test wheel-test check paper paper-check benchmark gpu-check triton-matrix clean
 
 help:  ## Show this list.
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
 
 install: $(STAMP)  ## Build .venv from the pinned set.
 
@@ -44,5 +45,21 @@ paper: $(STAMP)  ## Rebuild the paper from recorded results (the PDF too, where 
 paper-check: $(STAMP)  ## Fail if the paper's numbers, tables or figures differ from what the results make.
 	$(BIN)/python -m experiments.paper --check
 
-clean:  ## Remove what the other targets made.
+benchmark: $(STAMP)  ## Time what control costs (ARGS="--device cpu --quick", for example).
+	PYTHONPATH=$(SOURCES) $(BIN)/python -m benchmarks $(ARGS)
+
+# For a machine that has a GPU, torch, Triton, numpy, scipy and pytest, but no network: nothing is installed.
+gpu-check:  ## Run the GPU tests and the GPU benchmark, with the machine's own python.
+	@$(PYTHON) -c "import torch; raise SystemExit(not torch.cuda.is_available())" 2> /dev/null || \
+		{ echo "gpu-check needs an NVIDIA GPU that torch can use from $(PYTHON); there is none here" >&2; exit 1; }
+	@status=0; \
+	PYTHONPATH=$(SOURCES) $(PYTHON) -m pytest -W default -p no:cacheprovider tests/gpu || status=1; \
+	PYTHONPATH=$(SOURCES) $(PYTHON) -m benchmarks --device cuda || status=1; \
+	exit $$status
+
+# Each version is put before the installed one, under build/triton; VERSIONS="3.7.1" takes fewer.
+triton-matrix: $(STAMP)  ## Compile and interpret the kernels under several versions of Triton.
+	PYTHON=$(BIN)/python kernels/triton_matrix $(VERSIONS)
+
+clean:  ## Remove what the other targets made, the runs of studies included.
 	rm -rf $(VENV) build dist *.egg-info runs

@@ -6,5 +6,6 @@ definitions and their derivations.
 
 from adaptive_lr_kernels.inputs import STATISTICS
 from adaptive_lr_kernels.measurement import Measurement, measure
+from adaptive_lr_kernels.workspace import Workspace
 
-__all__ = ["STATISTICS", "Measurement", "measure"]
+__all__ = ["STATISTICS", "Measurement", "Workspace", "measure"]

@@ -109,11 +109,6 @@ def check_tensors(name: str, tensors: Sequence[Tensor | None], device: torch.dev
 def _check_closely(label: str, tensor: Tensor, device: torch.device) -> None:
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{label} must be a tensor or None; got {type(tensor).__name__}")
-    # By name: importing torch.distributed only to ask would cost every user its import.
-    if any(
-        base.__name__ == "DTensor" and base.__module__.startswith("torch.distributed") for base in type(tensor).mro()
-    ):
-        raise TypeError(f"{label} must be an ordinary tensor; got a DTensor, which this version does not support yet")
     if tensor.dtype not in _DTYPES:
         raise TypeError(
             f"{label} must have a floating-point or complex dtype of 16 bits or more per real; got {tensor.dtype}"

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
 
-from adaptive_lr_kernels import inputs
+from adaptive_lr_kernels import inputs, shards
+from adaptive_lr_kernels.backends import Backend, selected
+from adaptive_lr_kernels.collective import gathered
 from adaptive_lr_kernels.merge import Mergeable, Segments
-from adaptive_lr_kernels.reference import measure_tensors
+from adaptive_lr_kernels.parts import needed, parts_of
+from adaptive_lr_kernels.reference import PieceNorms, measure_tensors
 
-Backend = Literal["auto", "triton", "torch"]
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+    from adaptive_lr_kernels.workspace import Workspace
+
+
+_HOST = torch.device("cpu")
+_NO_GRAPH = nullcontext()
 
 
 class Level(Mapping[str, Tensor]):
@@ -61,6 +72,21 @@ class Overall(Level):
         return super().__getitem__(name).squeeze(0)
 
 
+class Ungathered(Mapping[str, Tensor]):
+    """Stands for statistics of tensors of which this process holds shards, where nobody gathered them."""
+
+    __slots__ = ()
+
+    def __getitem__(self, name: str) -> Tensor:
+        raise KeyError(f"{name!r} was not gathered per tensor: measure(..., per_tensor=True) does")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
 @dataclass(frozen=True, slots=True)
 class Measurement:
     """What `measure` found, as tensors on the device of the gradients; `nonfinite` int64, all else float64.
@@ -68,7 +94,8 @@ class Measurement:
     Attributes:
         overall: name -> 0-d tensor, over all tensors.
         per_group: name -> [num_groups].
-        per_tensor: name -> [num_tensors], in the order of the gradients, those that were None included.
+        per_tensor: name -> [num_tensors], in the order of the gradients, those that were None included. With a
+            process group only where it was asked for.
     """
 
     overall: Mapping[str, Tensor]
@@ -84,6 +111,10 @@ def measure(
     groups: Iterable[int] | None = None,
     statistics: Iterable[str] | None = None,
     backend: Backend = "auto",
+    process_group: ProcessGroup | None = None,
+    per_tensor: bool = False,
+    placed_as: Iterable[Tensor | None] | None = None,
+    workspace: Workspace | None = None,
 ) -> Measurement:
     """Measure gradients, with their parameters and momentum buffers if given: per tensor, per group and overall.
 
@@ -108,6 +139,12 @@ def measure(
 
     Nothing is modified, and nothing waits for a device, unless a sparse gradient has still to be coalesced.
 
+    With a process group the statistics are those of the whole tensors over all its processes, the same bits on each.
+    Every process calls with the same tensors in the same order, DTensors or ordinary ones in any mix; it reads its
+    local shards, and one small all-gather does the rest. Each element counts once: ordinary tensors are replicas, of
+    which the first process's counts, as the first one does along a `Replicate` placement. What is not finite in any
+    replica is so everywhere (then `nonfinite` is at least the largest count of one process).
+
     Args:
         gradients: one tensor per parameter, or None; floating-point or complex, strided or sparse COO, any mix of
             dtypes, all on one device.
@@ -116,31 +153,72 @@ def measure(
         groups: the group index of each tensor, 0 or more; None puts all in one group. There are max(groups) + 1
             groups.
         statistics: the names to measure; None measures all that the inputs allow. What is not named costs nothing.
-        backend: "torch"; "auto", which is the same in this version; "triton" is not available in this version.
+        backend: "triton", the fused kernels, for ordinary tensors (no subclasses) on a GPU; "torch", the reference;
+            "auto", the former where it can be, else the latter.
+        process_group: the processes over which tensors are spread or replicated; None: this process alone.
+        per_tensor: with a process group, whether the statistics of every tensor are gathered, not just of the groups.
+            Without one they are there anyway.
+        placed_as: one tensor per gradient, where the gradients (and parameters and momenta) are themselves the local
+            shards of what is spread as those are; None: they are what they are.
+        workspace: what the Triton backend keeps from call to call, results included: they are written again two calls
+            later. None: launch tables are shared by all callers that have none, and results stay as they are.
 
     Returns:
         The measurement. Reading a name merges a few numbers; the gradients have been read already.
 
     Raises:
-        TypeError: for tensors of integer, boolean, quantized or 8-bit dtype or another layout, DTensors, indices or
-            names of the wrong type.
-        ValueError: for differing lengths, shapes or devices, negative group indices, unknown statistics, statistics
-            whose input is not given, an unknown backend.
-        NotImplementedError: for the Triton backend.
+        TypeError: for tensors of integer, boolean, quantized or 8-bit dtype or another layout, indices or names of
+            the wrong type; for the Triton backend also for subclasses, and tensors without memory.
+        ValueError: for differing lengths, shapes, placements or devices, negative group indices, unknown statistics,
+            statistics whose input is not given, an unknown backend, a DTensor with a `Partial` placement or over
+            processes that are not in the group; the Triton backend on a device that it cannot run on.
+        RuntimeError: for the Triton backend while a CUDA graph is captured: see `Measurer`.
     """
-    if backend not in ("auto", "torch"):
-        _refuse(backend)
+    if backend != "auto":
+        selected(backend, _HOST)  # an unknown one is refused before anything else
     names = inputs.requested(
         inputs.names_of(statistics), parameters=parameters is not None, momenta=momenta is not None
     )
-    gradients = inputs.tensors_of("gradients", gradients)
+    given = inputs.tensors_of("gradients", gradients)
+    spread = given if placed_as is None else inputs.tensors_of("placed_as", placed_as)
+    if len(spread) != len(given):
+        raise ValueError(f"placed_as must have one entry per gradient, {len(given)}; got {len(spread)}")
+    counted: tuple[bool, ...] = ()
+    gradients = given
+    if process_group is not None or not shards.ordinary(spread):
+        counted = shards.counted("gradients", spread, process_group)
+        gradients = shards.localised(given)
     segments = inputs.groups_of(groups, len(gradients))
-    device = next((g.device for g in gradients if isinstance(g, Tensor)), torch.device("cpu"))
+    device = next((g.device for g in gradients if isinstance(g, Tensor)), _HOST)
     inputs.check_tensors("gradients", gradients, device)
-    beside_parameters = _beside("parameters", parameters, gradients, device)
-    beside_momenta = _beside("momenta", momenta, gradients, device)
-    with torch.no_grad():
-        tensors = measure_tensors(gradients, beside_parameters, beside_momenta, names, device)
+    beside_parameters = beside("parameters", parameters, given, gradients, device)
+    beside_momenta = beside("momenta", momenta, given, gradients, device)
+    tensors: Mapping[str, Mergeable]
+    if selected(backend, device, gradients, beside_parameters, beside_momenta) == "triton":
+        # Here, so that Triton is imported only where it is used.
+        from adaptive_lr_kernels.measurer import measure_fused
+
+        if process_group is None:
+            return measure_fused(names, segments, device, gradients, beside_parameters, beside_momenta, workspace)
+        alone = measure_fused(needed(names), segments, device, gradients, beside_parameters, beside_momenta, workspace)
+        present = [momentum is not None for momentum in beside_momenta]
+        tensors = parts_of(names, alone.per_tensor, gradients, present)
+    else:
+        with torch.no_grad() if _have_graph(gradients, beside_parameters, beside_momenta) else _NO_GRAPH:
+            tensors = measure_tensors(gradients, beside_parameters, beside_momenta, names, device)
+        if process_group is not None:
+            tensors = {name: q.per_tensor if isinstance(q, PieceNorms) else q for name, q in tensors.items()}
+    if process_group is not None and not per_tensor:
+        with torch.no_grad():
+            merged = gathered(tensors, counted, segments, process_group)
+        return Measurement(
+            overall=Overall(names, merged, Segments(None, (len(segments.sizes),))),
+            per_group=Level(names, merged, None),
+            per_tensor=Ungathered(),
+        )
+    if process_group is not None:
+        with torch.no_grad():
+            tensors = gathered(tensors, counted, Segments(None, (1,) * len(gradients)), process_group)
     return Measurement(
         overall=Overall(names, tensors, Segments(None, (len(gradients),))),
         per_group=Level(names, tensors, segments),
@@ -148,9 +226,19 @@ def measure(
     )
 
 
-def _beside(
+def _have_graph(*tensors: Sequence[Tensor | None]) -> bool:
+    """Whether autograd would record what is done with the tensors; if not, the switch that stops it is not needed."""
+    for listed in tensors:
+        for tensor in listed:
+            if tensor is not None and tensor.requires_grad:
+                return True
+    return False
+
+
+def beside(
     name: Literal["parameters", "momenta"],
     tensors: Iterable[Tensor | None] | None,
+    given: Sequence[Tensor | None],
     gradients: Sequence[Tensor | None],
     device: torch.device,
 ) -> list[Tensor | None]:
@@ -161,6 +249,8 @@ def _beside(
     if len(listed) != len(gradients):
         raise ValueError(f"{name} must have one entry per gradient, {len(gradients)}; got {len(listed)}")
     present = [tensor if gradient is not None else None for tensor, gradient in zip(listed, gradients, strict=True)]
+    shards.check_spread_alike(name, present, "gradients", given)
+    present = shards.localised(present)
     inputs.check_tensors(name, present, device)
     inputs.check_alike(name, present, gradients)
     if name == "parameters":
@@ -168,9 +258,3 @@ def _beside(
             if tensor is None and gradient is not None:
                 raise TypeError(f"parameters[{index}] must be a tensor; got None")
     return present
-
-
-def _refuse(backend: str) -> None:
-    if backend == "triton":
-        raise NotImplementedError('backend "triton" is not available: this version has no Triton kernels yet')
-    raise ValueError(f'backend must be "auto", "triton" or "torch"; got {backend!r}')

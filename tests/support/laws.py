@@ -71,3 +71,19 @@ class Watch(Controller[Count]):
 
     def update(self, state: Count, statistics: Statistics) -> tuple[Count, Adjustment]:
         return Count(state.rows + 1), Adjustment()
+
+
+@dataclass(frozen=True)
+class Hold(Controller[Count]):
+    """Holds the learning rate at half its reference for some rows in the middle of a run."""
+
+    holds_lr = True
+    first: int = 30
+    last: int = 35
+
+    def init(self) -> Count:
+        return Count()
+
+    def update(self, state: Count, statistics: Statistics) -> tuple[Count, Adjustment]:
+        rows = state.rows if statistics.phase is Phase.START else state.rows + 1
+        return Count(rows), Adjustment(level=0.5 if self.first < rows <= self.last else None)

@@ -1,0 +1,147 @@
+"""The launches for one shape signature, and all the memory that they use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+import triton.language as tl
+from torch import Tensor
+
+from adaptive_lr_kernels.chunk_kernel import PARTIALS, measure_chunks
+from adaptive_lr_kernels.part_kernel import VALUES, merge_parts
+from adaptive_lr_kernels.tables import ALIGNMENT, Launch, Reads, Tables
+
+FP_FUSION = True
+"""Products and sums may be contracted. Stated at every launch, since the default differs between versions of Triton."""
+
+CHUNK_WARPS = 4
+MERGE_WIDTH, MERGE_WARPS = 1024, 8
+
+DTYPES = {
+    torch.float16: tl.float16,
+    torch.bfloat16: tl.bfloat16,
+    torch.float32: tl.float32,
+    torch.float64: tl.float64,
+}
+
+
+class Variant(NamedTuple):
+    """Lanes of a program, and rows of lanes that it reads at once."""
+
+    width: int
+    unroll: int
+
+
+def variant_of(dtypes: Sequence[torch.dtype | None]) -> Variant:
+    """As many lanes as make 16-byte loads of the narrowest stream; four of these at once from one stream."""
+    read = [dtype for dtype in dtypes if dtype is not None]
+    width = 32 * CHUNK_WARPS * ALIGNMENT // min(dtype.itemsize for dtype in read)
+    return Variant(width, 4 if len(read) == 1 else 2)
+
+
+class Results(NamedTuple):
+    """Tables of results: float64 [len(VALUES)][num_columns] and int64 [num_columns]."""
+
+    values: Tensor
+    nonfinite: Tensor
+
+
+class Plan:
+    """Buffers and launches for one set of tables.
+
+    Args:
+        tables: which program reads what.
+        reads: what is asked for.
+        keep: sets of results to write in turn; 0 for new ones at every launch.
+    """
+
+    def __init__(self, tables: Tables, reads: Reads, keep: int) -> None:
+        device = tables.numels.device
+        self._tables = tables
+        self._reads = reads
+        # What no launch writes, as the momentum of a tensor that has none, stays 0 for good.
+        self._partials = torch.zeros((len(PARTIALS), tables.num_chunks), dtype=torch.float64, device=device)
+        self._sums = torch.zeros((len(PARTIALS), tables.num_columns), dtype=torch.float64, device=device)
+        self._results = [self._new_results() for _ in range(keep)]
+        self._turn = 0
+
+    def launch(self, addresses: Tensor) -> Results:
+        """Measure what is at `addresses`, int64 [3][num_entries] on the device."""
+        results = self._next_results()
+        for launch in self._tables.launches:
+            self._measure(addresses, launch)
+        num_tensors = self._tables.num_tensors
+        self._merge(self._partials, results, 0, num_tensors)
+        self._merge(self._sums, results, num_tensors, self._tables.num_columns - num_tensors)
+        return results
+
+    def _next_results(self) -> Results:
+        if not self._results:
+            return self._new_results()
+        self._turn = (self._turn + 1) % len(self._results)
+        return self._results[self._turn]
+
+    def _new_results(self) -> Results:
+        device, num_columns = self._sums.device, self._tables.num_columns
+        return Results(
+            torch.empty((len(VALUES), num_columns), dtype=torch.float64, device=device),
+            torch.empty(num_columns, dtype=torch.int64, device=device),
+        )
+
+    def _measure(self, addresses: Tensor, launch: Launch) -> None:
+        tables, reads = self._tables, self._reads
+        gradient, parameter, momentum = (None if dtype is None else DTYPES[dtype] for dtype in launch.dtypes)
+        variant = variant_of(launch.dtypes)
+        measure_chunks[(launch.num_chunks,)](
+            addresses,
+            tables.numels,
+            tables.entry_chunks,
+            tables.chunk_entries,
+            self._partials,
+            len(tables.numels),
+            tables.num_chunks,
+            launch.first_chunk,
+            tables.chunk,
+            G=gradient,
+            P=parameter,
+            M=momentum,
+            LARGEST_READ=reads.largest,
+            MOMENTS_READ=reads.moments,
+            NONFINITE_READ=reads.nonfinite,
+            DOT_READ=reads.dot and momentum is not None,
+            ALIGNED=launch.aligned,
+            WIDTH=variant.width,
+            UNROLL=variant.unroll,
+            num_warps=CHUNK_WARPS,
+            enable_fp_fusion=FP_FUSION,
+        )
+
+    def _merge(self, parts: Tensor, results: Results, first_column: int, num_segments: int) -> None:
+        if num_segments == 0:
+            return
+        tables, reads = self._tables, self._reads
+        merge_parts[(num_segments,)](
+            parts,
+            tables.segments,
+            tables.members,
+            self._sums,
+            results.values,
+            results.nonfinite,
+            parts.shape[1],
+            tables.num_columns,
+            first_column,
+            tables.chunk,
+            MEMBERS=parts is self._sums,
+            G_READ=reads.gradient,
+            P_READ=reads.parameter,
+            M_READ=reads.momentum,
+            LARGEST_READ=reads.largest,
+            MOMENTS_READ=reads.moments,
+            NONFINITE_READ=reads.nonfinite,
+            DOT_READ=reads.dot,
+            WIDTH=MERGE_WIDTH,
+            num_warps=MERGE_WARPS,
+            enable_fp_fusion=FP_FUSION,
+        )

@@ -1,0 +1,78 @@
+"""What the compiler makes of the kernels for GPUs that are not here."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+pytest.importorskip("triton")
+
+from adaptive_lr_kernels import ahead_of_time
+from adaptive_lr_kernels.ahead_of_time import Variant, facts_of, judging, measuring, merging, scaling, scoring
+
+HALF, SINGLE, DOUBLE = torch.bfloat16, torch.float32, torch.float64
+
+WIDE = [
+    (measuring("all five of the gradient", (HALF, None, None)), 90),
+    (measuring("all five of the gradient", (HALF, None, None)), 80),
+    (measuring("all five of the gradient", (SINGLE, None, None)), 90),
+    (measuring("all five of the gradient", (SINGLE, None, None)), 100),
+    (measuring("all five of the gradient", (DOUBLE, None, None)), 90),
+    (measuring("norm", (SINGLE, None, None), largest=False, moments=False, nonfinite=False), 90),
+    (measuring("everything", (SINGLE, SINGLE, SINGLE)), 90),
+    (measuring("everything", (HALF, HALF, HALF)), 90),
+    (measuring("everything", (HALF, HALF, SINGLE)), 90),
+    (scaling(HALF), 90),
+    (scaling(SINGLE), 90),
+]
+OTHERS = [
+    measuring("all five of the gradient", (HALF, None, None), aligned=False),
+    merging(members=False),
+    merging(members=True),
+    judging(clip=1.0, scaled=True),
+    judging(clip=None, scaled=False),
+    judging(clip=None, scaled=False, acts=False),
+    scoring(),
+]
+
+
+def test_the_interpreter_is_not_chosen() -> None:
+    """It would leave nothing to compile."""
+    assert hasattr(ahead_of_time.measure_chunks, "cache_key")
+
+
+@pytest.mark.parametrize(("variant", "capability"), WIDE, ids=[f"{v.name}-{c}" for v, c in WIDE])
+def test_the_main_loop_loads_128_bits_at_a_time(variant: Variant, capability: int) -> None:
+    """As many loads as the bytes of a turn need, none narrower; no register is spilled; two programs fit and more.
+
+    A multiprocessor has 65,536 registers: at 128 per thread, 16 warps are resident, each with 2 to 4 KB under way.
+    """
+    facts = facts_of(variant, capability)
+    assert facts.is_wide(variant.loads)
+    assert facts.spills == 0
+    assert facts.registers <= 128
+
+
+@pytest.mark.parametrize("variant", OTHERS, ids=[variant.name for variant in OTHERS])
+def test_no_register_is_spilled(variant: Variant) -> None:
+    facts = facts_of(variant, 90)
+    assert facts.spills == 0
+    assert facts.registers <= 128
+
+
+def test_unaligned_elements_are_loaded_one_by_one() -> None:
+    """What the wide variants are for; and a check that narrow loads would be seen."""
+    facts = facts_of(measuring("norm", (SINGLE, None, None), aligned=False), 90)
+    assert set(facts.loop_loads) == {32}
+    assert not facts.is_wide(4)
+
+
+def test_scaled_bfloat16_is_rounded_to_nearest() -> None:
+    """The interpreter, which tests the values, cuts off instead."""
+    assert "cvt.rn.bf16" in ahead_of_time.compiled(scaling(HALF), 90).asm["ptx"]
+
+
+def test_every_turn_of_the_loop_is_accounted_for() -> None:
+    """The number of loads that is demanded: 16 bytes for each of 128 threads."""
+    assert measuring("", (HALF, HALF, SINGLE)).loads == 2 * 1024 * (2 + 2 + 4) // (128 * 16)
+    assert len({variant.name for variant in ahead_of_time.every()}) == len(list(ahead_of_time.every()))
