@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import json
 import weakref
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Real
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
+from torch.optim.lr_scheduler import LRScheduler
 
 from adaptive_lr import optimizers
+from adaptive_lr.base_schedule import CallableSchedule, base_schedule
 from adaptive_lr.controllers import Composition, Controller, compose, guarded
+from adaptive_lr.deferred import DeviceMeter
 from adaptive_lr.deliberation import Decisions, Deliberation
+from adaptive_lr.lag import read_back
 from adaptive_lr.layer import Layer, is_controlled
 from adaptive_lr.meter import Meter
+from adaptive_lr.metrics import metrics_of
 from adaptive_lr.optimizers import as_float
 from adaptive_lr.plain import check_keys
+from adaptive_lr.ranks import Ranks, Wanted
+from adaptive_lr.rows import Rows
 from adaptive_lr.snapshot import Snapshot
-from adaptive_lr.statistics import MEASURED_STATISTICS, Phase, Statistics
 from adaptive_lr.trace import Header, Trace, describe_controllers, open_trace
 
 if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
     from torch.utils.tensorboard import SummaryWriter
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 class AdaptiveLR:
@@ -58,15 +64,26 @@ class AdaptiveLR:
             each group's `initial_lr` (its `lr` now) x factor, and where the schedule carries a momentum, that too.
         trace: a directory, a `SummaryWriter`, a `Trace`, or None.
         lag: updates by which decided levels act later than the next update; reflexes (damp, skip) always act in the
-            step itself. None: 0.
+            step itself, and while a controller sweeps the learning rate nothing is delayed. On a GPU, rows of
+            statistics are read that much later, so that the host does not wait for them. None: 2 where the parameters
+            are on a GPU, else 0. With more than 3, `Rescue` judges updates after a rewind that still come from the old
+            learning rate, and may cut once more than it must.
         shadow: decide and record, change nothing.
         model: whose buffers a rewind puts back beside the parameters (running statistics of batch normalisation).
+        process_group: the processes that train one model, and decide as one (DDP, FSDP2, tensor parallelism): all of
+            them attach, step and observe together, and each goes on with the statistics of the whole model and the
+            mean of each metric. "auto": the default group of torch.distributed, where one of several processes is
+            initialised now; None: this process decides alone, on its own gradients, loss and metrics. Ordinary
+            tensors are taken to be replicas, the same on every process.
 
     Raises:
         TypeError: an argument is of the wrong kind.
         ValueError: the optimizer is under control already, `lag` is negative, the scheduler belongs to another
-            optimizer or needs a metric (`ReduceLROnPlateau`), or a controller that sweeps the learning rate is asked to
-            do so in shadow, with a lag, or on an optimizer that remembers its largest learning rate.
+            optimizer or needs a metric (`ReduceLROnPlateau`), a controller that sweeps the learning rate is asked to
+            do so in shadow, or on an optimizer that remembers its largest learning rate, or a `lag` is asked for on a
+            GPU with a controller whose damping and skipping only the host knows (see `Controller.reflex`); or the
+            processes differ in what must be alike (controllers, lag, shadow, optimizer, parameters), or parameters are
+            spread over processes that are not in `process_group`.
     """
 
     def __init__(
@@ -79,36 +96,53 @@ class AdaptiveLR:
         lag: int | None = None,
         shadow: bool = False,
         model: nn.Module | None = None,
+        process_group: ProcessGroup | Literal["auto"] | None = "auto",
     ) -> None:
-        optimizer = _unwrapped(optimizer)
+        optimizer = optimizers.unwrapped(optimizer)
         if is_controlled(optimizer):
             raise ValueError(
                 f"optimizer must not be under control already, got a {type(optimizer).__name__} that is; "
                 "detach() the other control first"
             )
         composition = guarded() if controllers is None else compose(controllers)
-        lag = _valid_lag(lag)
+        reading = read_back(lag, optimizer, composition, shadow=shadow)
         limits = optimizers.limits(optimizer)
         if composition.holds_lr:
-            _check_sweep(composition, limits, lag=lag, shadow=shadow)
+            _check_sweep(composition, limits, shadow=shadow)
         if model is not None and not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module or None, got {type(model).__name__}")
-        self._schedule = _base_schedule(schedule, optimizer)
+        self._schedule = base_schedule(schedule, optimizer)
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        ranks = Ranks.of(process_group, parameters)
         recorder = open_trace(trace)
-        requires = composition.requires | (frozenset() if recorder is None else recorder.requires)
-        per_group = recorder is not None or any(controller.per_group for controller in composition)
-        self._deliberation = Deliberation(composition, lag=lag, trace=recorder)
-        ratio = recorder is not None and "update_ratio" in recorder.requires
-        meter = Meter(requires, per_group=per_group, always_ratio=ratio)
-        self._layer = Layer(self._deliberation, meter, limits=limits, shadow=shadow)
+        wanted = Wanted(
+            composition.requires | (frozenset() if recorder is None else recorder.requires),
+            per_group=recorder is not None or any(controller.per_group for controller in composition),
+            ratio=recorder is not None and "update_ratio" in recorder.requires,
+        )
+        if reading.acts:
+            wanted = wanted._replace(requires=wanted.requires | {"grad_norm", "grad_score"})
+        if ranks is not None:
+            wanted = ranks.join(_terms(optimizer, composition, lag=reading.lag, shadow=shadow), parameters, wanted)
+        self._deliberation = Deliberation(composition, trace=recorder)
+        meter = Meter(
+            wanted.requires,
+            per_group=wanted.per_group,
+            always_ratio=wanted.ratio,
+            process_group=None if ranks is None else ranks.group,
+        )
+        device = None if reading.reflex is None else DeviceMeter(meter, reading.reflex, acts=reading.acts)
+        self._rows = Rows(self._deliberation, meter, lag=reading.lag, device=device, ranks=ranks)
+        self._layer = Layer(self._rows, limits=limits, shadow=shadow, traced=recorder is not None)
         self._optimizer = weakref.ref(optimizer)
         if recorder is not None:
-            recorder.begin(_header(optimizer, composition, lag=lag, shadow=shadow))
+            recorder.begin(_header(optimizer, composition, lag=reading.lag, shadow=shadow))
         self._model = None if model is None else weakref.ref(model)
         self._layer.attach(optimizer)
         try:
-            self._consider(Statistics(0, Phase.START, self._start_values(optimizer, composition)), optimizer)
-            if isinstance(self._schedule, _CallableSchedule):
+            self._rows.start(self._start_values(optimizer, composition))
+            self._do_as_asked(optimizer)
+            if isinstance(self._schedule, CallableSchedule):
                 self._schedule.apply(optimizer)
         except BaseException:
             self.detach()
@@ -130,10 +164,10 @@ class AdaptiveLR:
             RuntimeError: the optimizer no longer exists, or control was detached.
         """
         optimizer = self._attached()
-        metrics = {} if loss is None else _metrics(loss, "loss")
+        metrics = {} if loss is None else metrics_of(loss, "loss")
         self._layer.settle(optimizer)
-        row = self._layer.take_row(metrics)
-        self._consider(row, optimizer)
+        self._rows.report(metrics)
+        self._do_as_asked(optimizer)
         if self._schedule is not None:
             self._schedule.step(optimizer)
 
@@ -149,8 +183,8 @@ class AdaptiveLR:
         if not metrics:
             raise ValueError("observe needs at least one metric, for example observe(val_loss=0.31); got none")
         optimizer = self._attached()
-        row = Statistics(self._layer.updates, Phase.OBSERVATION, _metrics(metrics, "metrics"))
-        self._consider(row, optimizer)
+        self._rows.observe({name: float(value) for name, value in metrics_of(metrics, "metrics").items()})
+        self._do_as_asked(optimizer)
 
     # ---------------------------------------------------------------- reading
 
@@ -160,12 +194,17 @@ class AdaptiveLR:
 
         While a `RangeTest` holds the learning rate itself, it is what will multiply the base afterwards.
         """
-        return self._deliberation.levels(self._layer.updates).factor
+        return self._rows.levels().factor
 
     @property
     def decisions(self) -> Decisions:
         """The latest decisions, oldest first, each with its reason; `.total` counts all there ever were."""
         return self._deliberation.decisions
+
+    @property
+    def stalls(self) -> int:
+        """How often the host waited for the GPU, to read a row that had not arrived or was needed at once."""
+        return self._rows.stalls
 
     @property
     def should_stop(self) -> bool:
@@ -175,7 +214,8 @@ class AdaptiveLR:
     def get_last_lr(self) -> list[float]:
         """The effective learning rate of the last update, per group; before any update, the base.
 
-        After a skipped update it is the learning rate the update would have had.
+        After a skipped update it is the learning rate the update would have had; so it is where rows are read with a
+        lag and a GradScaler kept the optimizer from the update.
         """
         last = self._layer.last_lr
         if last is None:
@@ -193,12 +233,14 @@ class AdaptiveLR:
         optimizer = self._optimizer()
         if optimizer is not None:
             self._layer.settle(optimizer)
+        self._rows.settle()
         if self._deliberation.trace is not None:
             self._deliberation.trace.flush()  # a run killed after this checkpoint has no gap before it
         return {
             "version": STATE_VERSION,
             "layer": self._layer.state_dict(),
-            "meter": self._layer.meter.state_dict(),
+            "rows": self._rows.state_dict(),
+            "meter": self._rows.meter.state_dict(),
             "deliberation": self._deliberation.state_dict(),
             "schedule": None if self._schedule is None else self._schedule.state_dict(),
         }
@@ -230,7 +272,7 @@ class AdaptiveLR:
                 f"state must be from AdaptiveLR.state_dict(), got one that cannot be read: {error!r}"
             ) from error
         if self._deliberation.trace is not None:
-            self._deliberation.trace.resume(self._layer.updates, rows=self._deliberation.rows)
+            self._deliberation.trace.resume(self._rows.updates, rows=self._deliberation.rows)
 
     def _load(self, state: Mapping[str, Any], optimizer: Optimizer) -> None:
         self._deliberation.load_state_dict(state["deliberation"])
@@ -240,18 +282,25 @@ class AdaptiveLR:
             raise ValueError(
                 f"state must fit the optimizer: it has {saved} parameter groups, the optimizer has {groups}"
             )
-        self._layer.meter.load_state_dict(state["meter"])
+        self._rows.load_state_dict(state["rows"])
+        self._rows.meter.load_state_dict(state["meter"])
         if self._schedule is not None:
             self._schedule.load_state_dict(state["schedule"], optimizer)
 
     def detach(self) -> None:
-        """End control: hooks removed, base values in place, the trace closed. Calling it twice does no harm."""
+        """End control: hooks removed, base values in place, the last rows read, the trace closed.
+
+        Calling it twice does no harm. Without it, a record made with a lag on a GPU lacks the last updates.
+        """
         optimizer = self._optimizer()
         self._layer.detach(optimizer)
-        if optimizer is not None and isinstance(self._schedule, _CallableSchedule):
-            self._schedule.forget(optimizer)
-        if self._deliberation.trace is not None:
-            self._deliberation.trace.close()
+        try:
+            self._rows.settle()
+        finally:
+            if optimizer is not None and isinstance(self._schedule, CallableSchedule):
+                self._schedule.forget(optimizer)
+            if self._deliberation.trace is not None:
+                self._deliberation.trace.close()
 
     def __reduce__(self) -> Any:
         raise TypeError(
@@ -259,11 +308,10 @@ class AdaptiveLR:
             "save state_dict() and load it into a new AdaptiveLR"
         )
 
-    def _consider(self, row: Statistics, optimizer: Optimizer) -> None:
-        """Let the laws decide on a row between steps, and do what they cannot do themselves."""
-        self._deliberation.consider(row, self._layer.updates)
+    def _do_as_asked(self, optimizer: Optimizer) -> None:
+        """Do what the laws cannot do themselves."""
         model = None if self._model is None else self._model()
-        for request in self._deliberation.requests(self._layer.updates):
+        for request in self._deliberation.requests(self._rows.calls):
             if self._layer.shadow:
                 continue
             if request == "rewind":
@@ -292,143 +340,30 @@ class AdaptiveLR:
         return optimizer
 
 
-class _TorchSchedule:
-    """A torch scheduler that owns the base learning rate."""
-
-    def __init__(self, scheduler: LRScheduler) -> None:
-        self._scheduler = scheduler
-
-    def step(self, optimizer: Optimizer) -> None:
-        del optimizer
-        self._scheduler.step()
-
-    def state_dict(self) -> dict[str, Any]:
-        return dict(self._scheduler.state_dict())
-
-    def load_state_dict(self, state: Mapping[str, Any], optimizer: Optimizer) -> None:
-        del optimizer
-        self._scheduler.load_state_dict(dict(state))  # a copy: CyclicLR removes a key from what it is given
-
-
-class _CallableSchedule:
-    """A pure step -> factor that owns the base learning rate, and the base momentum where it carries one."""
-
-    def __init__(self, schedule: Callable[[int], float]) -> None:
-        self._schedule = schedule
-        momentum: Callable[[int], float | None] | None = getattr(schedule, "momentum", None)
-        self._momentum = None if momentum is None or momentum(0) is None else momentum
-        self._count = 0
-        self._added: set[int] = set()  # indices of the groups whose `initial_lr` entry is ours
-
-    def step(self, optimizer: Optimizer) -> None:
-        self._count += 1
-        self.apply(optimizer)
-
-    def apply(self, optimizer: Optimizer) -> None:
-        factor = _number(self._schedule(self._count), "the factor that schedule gives")
-        momentum = None if self._momentum is None else self._momentum(self._count)
-        for index, group in enumerate(optimizer.param_groups):
-            if "initial_lr" not in group:
-                lr = group["lr"]
-                group["initial_lr"] = lr.detach().clone() if isinstance(lr, torch.Tensor) else lr
-                self._added.add(index)
-            base = group["initial_lr"] * factor
-            if isinstance(group["lr"], torch.Tensor):
-                with torch.no_grad():
-                    group["lr"].copy_(torch.as_tensor(base))
-            else:
-                group["lr"] = float(base)
-            if momentum is not None and optimizers.momentum_key(group) is not None:
-                key, value = optimizers.with_momentum(group, momentum)
-                group[key] = value
-
-    def forget(self, optimizer: Optimizer) -> None:
-        for index, group in enumerate(optimizer.param_groups):
-            if index in self._added:
-                group.pop("initial_lr", None)
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"count": self._count}
-
-    def load_state_dict(self, state: Mapping[str, Any], optimizer: Optimizer) -> None:
-        self._count = state["count"]
-        self.apply(optimizer)
-
-
-def _unwrapped(optimizer: Any) -> Optimizer:
-    inner = getattr(optimizer, "optimizer", None)
-    if isinstance(inner, Optimizer) and not hasattr(optimizer, "_optimizer_step_pre_hooks"):
-        optimizer = inner
-    if not isinstance(optimizer, Optimizer):
-        raise TypeError(f"optimizer must be a torch.optim.Optimizer, got {type(optimizer).__name__}")
-    return optimizer
-
-
-def _valid_lag(lag: int | None) -> int:
-    if lag is None:
-        return 0
-    if isinstance(lag, bool) or not isinstance(lag, int):
-        raise TypeError(f"lag must be a number of updates (int >= 0) or None, got {lag!r}")
-    if lag < 0:
-        raise ValueError(f"lag must be >= 0 updates, got {lag}")
-    return lag
-
-
-def _check_sweep(composition: Composition, limits: optimizers.Limits, *, lag: int, shadow: bool) -> None:
+def _check_sweep(composition: Composition, limits: optimizers.Limits, *, shadow: bool) -> None:
     names = [name for name, law in zip(composition.names, composition, strict=True) if law.holds_lr]
     if len(names) > 1:
         raise ValueError(f"controllers must hold at most one that sweeps the learning rate, got {names}")
     if shadow:
         raise ValueError(f"shadow must be False with {names[0]}: a sweep cannot be judged without acting")
-    if lag:
-        raise ValueError(f"lag must be 0 with {names[0]}: a sweep reads each row at the level that made it, got {lag}")
     if not limits.raise_lr:
         raise ValueError(f"controllers must not include {names[0]} for this optimizer: {limits.reason}")
 
 
-def _base_schedule(schedule: Any, optimizer: Optimizer) -> _TorchSchedule | _CallableSchedule | None:
-    if schedule is None:
-        return None
-    if isinstance(schedule, ReduceLROnPlateau):
-        raise ValueError(
-            "schedule must not be a ReduceLROnPlateau: it needs a metric at each step. Step it yourself (control is "
-            "layered over it all the same), or add controllers.Plateau, which leaves the base alone"
-        )
-    if isinstance(schedule, LRScheduler):
-        if _unwrapped(schedule.optimizer) is not optimizer:
-            raise ValueError("schedule must be of the optimizer under control, got a scheduler of another optimizer")
-        return _TorchSchedule(schedule)
-    if callable(schedule):
-        return _CallableSchedule(schedule)
-    raise TypeError(
-        f"schedule must be None, a torch scheduler, or a callable step -> factor, got {type(schedule).__name__}"
-    )
-
-
-def _metrics(given: Any, argument: str) -> dict[str, float]:
-    if not isinstance(given, Mapping):
-        return {"loss": _number(given, argument)}
-    metrics: dict[str, float] = {}
-    for name, value in given.items():
-        if not isinstance(name, str):
-            raise TypeError(f"names of metrics must be strings, got {name!r}")
-        if name in MEASURED_STATISTICS:
-            raise ValueError(f"metric {name!r} has the name of a statistic that is measured here; give it another name")
-        metrics[name] = _number(value, name)
-    return metrics
-
-
-def _number(value: Any, name: str) -> float:
-    if isinstance(value, torch.Tensor):
-        if value.numel() != 1 or value.is_complex():
-            raise ValueError(f"{name} must be a number or a real tensor of one element, got shape {tuple(value.shape)}")
-        return float(value.detach())
-    if isinstance(value, Real) or (hasattr(value, "__float__") and not isinstance(value, str)):
-        try:
-            return float(value)
-        except (TypeError, ValueError, OverflowError) as error:
-            raise TypeError(f"{name} must be a number or a tensor of one element, got {value!r}") from error
-    raise TypeError(f"{name} must be a number or a tensor of one element, got {type(value).__name__}")
+def _terms(optimizer: Optimizer, composition: Composition, *, lag: int, shadow: bool) -> dict[str, object]:
+    """What must be alike on all processes for their decisions to be alike."""
+    described = describe_controllers(composition)
+    laws = {
+        f"controller {law['name']}": json.dumps(law, default=lambda value: type(value).__name__) for law in described
+    }
+    return {
+        "the controllers": (composition.names, composition.min_factor, composition.max_factor),
+        **laws,
+        "lag": lag,
+        "shadow": shadow,
+        "the type of the optimizer": type(optimizer).__name__,
+        "the number of parameter groups": len(optimizer.param_groups),
+    }
 
 
 def _header(optimizer: Optimizer, composition: Composition, *, lag: int, shadow: bool) -> Header:

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from adaptive_lr import optimizers
 from adaptive_lr.optimizers import Rate
+from adaptive_lr_kernels.shards import local
 
 
 @dataclass(slots=True)
@@ -96,6 +97,15 @@ def copied_lr(value: Rate) -> Rate:
     return value.detach().clone() if isinstance(value, torch.Tensor) else value
 
 
+def fill(tensor: torch.Tensor, value: Any) -> None:
+    """Give a one-element tensor the value of a number or another tensor, without waiting for its device."""
+    with torch.no_grad():
+        if isinstance(value, torch.Tensor):
+            tensor.copy_(value, non_blocking=True)
+        else:
+            tensor.fill_(value)
+
+
 def write_learning_rates(groups: list[dict[str, Any]], rate: Callable[[int, Any], Any]) -> list[Change]:
     """Give every group the learning rate that `rate` makes of its index and its base.
 
@@ -112,7 +122,7 @@ def write_learning_rates(groups: list[dict[str, Any]], rate: Callable[[int, Any]
             if id(lr) not in filled:  # one tensor may be the learning rate of several groups
                 filled.add(id(lr))
                 base = lr.clone()
-                lr.copy_(torch.as_tensor(rate(index, lr)))
+                fill(lr, rate(index, lr))
                 changes.append(Filled(lr, base, lr._version))
         else:
             # A learning rate that is itself differentiated must not be overwritten: the group gets another.
@@ -147,7 +157,7 @@ def damp_gradients(optimizer: Optimizer, damp: float) -> None:
             if gradient.requires_grad or gradient.layout is not torch.strided:
                 parameter.grad = gradient * damp
             else:
-                dense[id(gradient)] = gradient
+                dense[id(gradient)] = local(gradient)  # torch multiplies no mixed list of DTensors and others
     if dense:
         with torch.no_grad():
             torch._foreach_mul_(list(dense.values()), damp)

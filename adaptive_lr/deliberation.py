@@ -26,6 +26,7 @@ class Levels(NamedTuple):
     momentum: float
     factors: tuple[float, ...]  # per controller, unbounded
     level: float | None  # not None: the learning rate is held at reference x level instead
+    update_ratio: bool = False  # whether a law reads the update-to-weight ratio of this update
 
 
 class Decisions(Sequence[Decision]):
@@ -54,21 +55,19 @@ class Deliberation:
 
     Args:
         composition: the laws.
-        lag: updates between a row and the first update its levels act on, beyond the next one.
         trace: where rows and decisions are recorded, or None.
     """
 
-    def __init__(self, composition: Composition, *, lag: int, trace: Trace | None) -> None:
+    def __init__(self, composition: Composition, *, trace: Trace | None) -> None:
         self.composition = composition
-        self.lag = lag
         self.trace = trace
         self.should_stop = False
         self.rows = 0  # given to the laws so far
         self.sees_before = composition.holds_lr or any(c.phase is Phase.BEFORE for c in composition)
         self._state = composition.init()
+        self._reads_ratio = "update_ratio" in composition.requires
+        self._wants_ratio = self._reads_ratio
         self._in_force = self._standing()
-        self._ratio_wanted = "update_ratio" in composition.requires
-        self.wants_ratio = self._ratio_wanted  # whether a law reads the update-to-weight ratio of the next row
         self._due: deque[tuple[int, Levels]] = deque()  # (first update, levels), in order
         self._requests: list[tuple[int, str]] = []  # (first update after it, what is to be done)
         self._decisions: deque[Decision] = deque(maxlen=MAX_DECISIONS)
@@ -79,12 +78,13 @@ class Deliberation:
         """The latest decisions and their total number."""
         return Decisions(tuple(self._decisions), self._total)
 
-    def consider(self, row: Statistics, next_update: int) -> Outcome:
-        """Give a row to the laws; what they decide is in force from `next_update + lag` on.
+    def consider(self, row: Statistics, first: int) -> Outcome:
+        """Give a row to the laws.
 
         Args:
             row: what was measured.
-            next_update: index of the first update that comes after this row's.
+            first: index of the first update that the levels they decide on act on, and that the snapshot or rewind they
+                ask for comes before.
         """
         self.rows += 1
         if self.trace is not None:
@@ -98,14 +98,16 @@ class Deliberation:
                 self.trace.record_decisions(outcome.decisions)
         self.should_stop = self.should_stop or outcome.stop
         if outcome.rewind or outcome.snapshot:
-            # Before the first update there is nothing to wait for, and no other time to keep the start.
-            first = next_update if row.phase is Phase.START else next_update + self.lag
             asked = (("rewind", outcome.rewind), ("snapshot", outcome.snapshot))
             self._requests += [(first, request) for request, wanted in asked if wanted]
-        if self._state[1:] != before[1:]:
-            self._due.append((next_update + self.lag, self._standing()))
-        if self._ratio_wanted:
-            self.wants_ratio = self.composition.wants("update_ratio", self._state)
+        wants_ratio = self._reads_ratio and self.composition.wants("update_ratio", self._state)
+        after = self._state
+        changed = after.factors != before.factors or after.momenta != before.momenta or after.levels != before.levels
+        if changed or wants_ratio is not self._wants_ratio:
+            self._wants_ratio = wants_ratio
+            while self._due and self._due[-1][0] >= first:
+                self._due.pop()  # from before a law took hold of the learning rate, which is not delayed
+            self._due.append((first, self._standing()))
         return outcome
 
     def levels(self, update: int) -> Levels:
@@ -115,9 +117,14 @@ class Deliberation:
         return self._in_force
 
     @property
+    def holds(self) -> bool:
+        """Whether a law holds the learning rate itself, as far as the laws have seen."""
+        return self.composition.holder(self._state) is not None
+
+    @property
     def needs_snapshot(self) -> bool:
-        """Whether a law may still ask to rewind."""
-        return self.composition.needs_snapshot(self._state)
+        """Whether a law may still ask to rewind, or has asked for something that is yet to be done."""
+        return bool(self._requests) or self.composition.needs_snapshot(self._state)
 
     def requests(self, update: int) -> list[str]:
         """What is to be done before an update, in order, each once: "rewind", "snapshot"."""
@@ -134,7 +141,7 @@ class Deliberation:
 
     def _standing(self) -> Levels:
         laws, state = self.composition, self._state
-        return Levels(laws.factor(state), laws.momentum(state), state.factors, laws.level(state))
+        return Levels(laws.factor(state), laws.momentum(state), state.factors, laws.level(state), self._wants_ratio)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything the laws know, as plain values."""
@@ -179,7 +186,7 @@ class Deliberation:
         self._due = deque((update, from_plain(levels, plain)) for update, plain in state["due"])
         self._requests = [(update, request) for update, request in state["requests"]]
         self.should_stop = state["should_stop"]
-        self.wants_ratio = self._ratio_wanted and self.composition.wants("update_ratio", self._state)
+        self._wants_ratio = self._reads_ratio and self.composition.wants("update_ratio", self._state)
         self.rows = state["rows"]
         self._decisions = deque((_decision_from_plain(d) for d in state["decisions"]), maxlen=MAX_DECISIONS)
         self._total = state["decisions_total"]

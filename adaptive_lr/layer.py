@@ -17,10 +17,8 @@ learning rate may be shared by all groups.
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -28,76 +26,33 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from adaptive_lr import optimizers
-from adaptive_lr.changes import Change, Taken, copied_lr, damp_gradients, write_learning_rates, write_momentum
-from adaptive_lr.deliberation import Deliberation, Levels
-from adaptive_lr.meter import Measured, Meter
+from adaptive_lr.actuation import act
+from adaptive_lr.changes import Taken, copied_lr, damp_gradients, write_learning_rates, write_momentum
 from adaptive_lr.optimizers import Rate, as_float
 from adaptive_lr.plain import check_keys
+from adaptive_lr.rows import Rows
 from adaptive_lr.snapshot import Snapshot
-from adaptive_lr.statistics import Phase, Statistics
-from adaptive_lr.trace import Update
-
-_TORCH_STEP = "Optimizer.profile_hook_step.<locals>.wrapper"  # what torch wraps around every step, and calls hooks from
-
-
-@dataclass(slots=True)
-class _Step:
-    """One `optimizer.step()` under way."""
-
-    nested: bool = False  # whether a super().step() inside it has run the hooks again
-    changes: list[Change] = field(default_factory=list)
-    lr: tuple[Rate, ...] = ()
-    base_lr: tuple[Rate, ...] = ()
-    momentum: tuple[float | None, ...] = ()
-    base_momentum: tuple[float | None, ...] = ()
-    levels: Levels | None = None
-    judged: bool = False
-    measured: Measured | None = None
-    snapshot: list[tuple[torch.Tensor, torch.Tensor]] | None = None
-    damp: float = 1.0
-    taken: Taken | None = None
-
-
-class _Guard(dict[str, Any]):
-    """The keyword arguments of a step, which live as long as the step does.
-
-    torch has no hook for a step that raises. Its wrapper keeps what the pre-hook returns as a local variable, so this
-    object dies when the step ends in any way: the base values are back as soon as an exception has been handled.
-    (Where a later pre-hook of someone else replaces the arguments, it dies before the step has run, and an exception
-    is only noticed by the next call.)
-    """
-
-    __slots__ = ("_layer", "_optimizer", "_step")
-
-    def __init__(self, kwargs: dict[str, Any], layer: Layer, optimizer: Optimizer, step: _Step) -> None:
-        super().__init__(kwargs)
-        self._layer, self._optimizer, self._step = layer, optimizer, step
-
-    def __del__(self) -> None:
-        self._layer.abandon(self._optimizer, self._step)
+from adaptive_lr.steps import Guard, Step, steps_under_way
 
 
 class Layer:
     """Scales and restores one optimizer; owned by the optimizer's hooks, holds no reference to it.
 
     Args:
-        deliberation: decides.
-        meter: measures.
+        rows: makes rows of the steps and has the laws decide on them.
         limits: what the optimizer bears.
         shadow: decide and record, change nothing.
     """
 
-    def __init__(self, deliberation: Deliberation, meter: Meter, *, limits: optimizers.Limits, shadow: bool) -> None:
-        self.deliberation = deliberation
-        self.meter = meter
+    def __init__(self, rows: Rows, *, limits: optimizers.Limits, shadow: bool, traced: bool) -> None:
+        self.rows = rows
         self.shadow = shadow
-        self.updates = 0
         self.references: list[float] = []  # learning rates at attachment, of the groups there were
         self.snapshot: Snapshot | None = None
         self.last_lr: tuple[Rate, ...] | None = None
         self._limits = limits
-        self._step: _Step | None = None
-        self._latest: Measured | None = None  # of the last update, until `take_row`
+        self._traced = traced
+        self._step: Step | None = None
         self._warned: set[str] = set()
         self._handles: list[RemovableHandle] = []
 
@@ -130,18 +85,21 @@ class Layer:
     ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
         """Step pre-hook."""
         if self._step is not None:
-            if _steps_under_way(optimizer) > 1:
+            if steps_under_way(optimizer) > 1:
                 self._step.nested = True
                 return None
             self.settle(optimizer)
-        overflow = getattr(optimizer, "found_inf", None)
-        if overflow is not None and float(overflow) != 0.0:
-            return None  # a fused optimizer under GradScaler is called on an overflow too, and does nothing
-        step = self._step = _Step()
+        step = self._step = Step(self.rows.begin())
         try:
             closure = args[1] if len(args) > 1 else kwargs.get("closure")
+            deferred = closure is None and self.rows.defers(optimizer, step.levels)
+            if not deferred and _overflows(optimizer):
+                step.overflow = (
+                    True  # a fused optimizer under GradScaler is called on an overflow too, and does nothing
+                )
+                return args, Guard(kwargs, self, optimizer, step)
             if closure is None:
-                self._judge(optimizer, step)
+                self._judge(optimizer, step, deferred=deferred)
             else:
                 measured_closure = self._after_closure(closure, optimizer, step)
                 if len(args) > 1:
@@ -152,7 +110,7 @@ class Layer:
         except BaseException:
             self.settle(optimizer)
             raise
-        return args, _Guard(kwargs, self, optimizer, step)
+        return args, Guard(kwargs, self, optimizer, step)
 
     def after(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Step post-hook."""
@@ -160,18 +118,12 @@ class Layer:
         step = self._step
         if step is None:
             return
-        if step.nested and _steps_under_way(optimizer) > 1:
+        if step.nested and steps_under_way(optimizer) > 1:
             return
         self.settle(optimizer)
-        values, groups = step.measured or ({}, ())
-        if step.snapshot is not None:
-            values = {**values, "update_ratio": self.meter.ratio(step.snapshot)}
-        if self.meter.base_lr:
-            values = {**values, "base_lr": max(map(as_float, step.base_lr))}
-        self._latest = values, groups
-        self.last_lr = step.lr
-        self._record(step)
-        self.updates += 1
+        self.rows.complete(step)
+        if not step.overflow:
+            self.last_lr = step.lr
 
     # ---------------------------------------------------------------- between steps
 
@@ -180,14 +132,16 @@ class Layer:
         step, self._step = self._step, None
         if step is None:
             return
+        if step.flags is not None:
+            step.flags.put_back(optimizer)
         if step.taken is not None:
             step.taken.put_back(optimizer)
         for change in step.changes:
             change.put_back(optimizer.param_groups)
 
-    def abandon(self, optimizer: Optimizer, step: _Step) -> None:
+    def abandon(self, optimizer: Optimizer, step: Step) -> None:
         """Settle a step that ended without its post-hook."""
-        if self._step is step and not _steps_under_way(optimizer):
+        if self._step is step and not steps_under_way(optimizer):
             self.settle(optimizer)
 
     def rewind(self, optimizer: Optimizer, model: torch.nn.Module | None) -> None:
@@ -201,37 +155,24 @@ class Layer:
         attached = self.references[index] if index < len(self.references) else None
         return optimizers.reference_lr(group, attached)
 
-    def take_row(self, metrics: dict[str, float]) -> Statistics:
-        """The AFTER row of the last update with the user's metrics; gradient statistics are given out once."""
-        latest, self._latest = self._latest, None
-        if latest is None:
-            return Statistics(self.updates, Phase.AFTER, metrics, updated=False)
-        values, groups = latest
-        return Statistics(self.updates - 1, Phase.AFTER, {**values, **metrics}, groups)
-
     def state_dict(self) -> dict[str, Any]:
-        """Counters and what is under way between `optimizer.step` and `control.step`, as plain values."""
+        """What is kept between steps, as plain values."""
         return {
-            "updates": self.updates,
             "references": list(self.references),
             "snapshot": None if self.snapshot is None else self.snapshot.state_dict(),
             "last_lr": None if self.last_lr is None else [as_float(lr) for lr in self.last_lr],
-            "latest": None if self._latest is None else [dict(self._latest[0]), [dict(g) for g in self._latest[1]]],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take over what `state_dict` gave."""
         check_keys("layer", state, self.state_dict())
-        self.updates = state["updates"]
         self.references = list(state["references"])
         self.snapshot = None if state["snapshot"] is None else Snapshot.from_state_dict(state["snapshot"])
         self.last_lr = None if state["last_lr"] is None else tuple(state["last_lr"])
-        latest = state["latest"]
-        self._latest = None if latest is None else (dict(latest[0]), tuple(dict(group) for group in latest[1]))
 
     # ---------------------------------------------------------------- parts of a step
 
-    def _after_closure(self, closure: Callable[..., Any], optimizer: Optimizer, step: _Step) -> Callable[..., Any]:
+    def _after_closure(self, closure: Callable[..., Any], optimizer: Optimizer, step: Step) -> Callable[..., Any]:
         def measured_closure(*args: Any, **kwargs: Any) -> Any:
             loss = closure(*args, **kwargs)
             if not step.judged:  # a line search calls it again; the first gradients are those of this step
@@ -244,29 +185,27 @@ class Layer:
 
         return measured_closure
 
-    def _judge(self, optimizer: Optimizer, step: _Step) -> None:
-        """Measure the gradients and let the laws that act before the update decide."""
+    def _judge(self, optimizer: Optimizer, step: Step, *, deferred: bool = False) -> None:
+        """Measure the gradients, and do with them what the laws that act before the update ask for."""
         step.judged = True
-        if self.meter.measures_gradients or self.deliberation.sees_before:
-            scale = getattr(optimizer, "grad_scale", None)
-            step.measured = self.meter.gradients(optimizer, 1.0 if scale is None else float(scale))
-        if self.deliberation.sees_before:
-            values, groups = step.measured or ({}, ())
-            row = Statistics(self.updates, Phase.BEFORE, values, groups)
-            outcome = self.deliberation.consider(row, self.updates + 1)
-            if not self.shadow:
+        if deferred:
+            judgement = self.rows.judge_on_device(optimizer, step)
+            if judgement is not None:
+                step.flags = act(optimizer, judgement, self.rows.meter.workspace)
+        else:
+            outcome = self.rows.judge(optimizer, step)
+            if outcome is not None and not self.shadow:
                 if outcome.skip:
                     step.taken = Taken(optimizer)
                 elif outcome.damp != 1.0:
                     step.damp = outcome.damp
                     damp_gradients(optimizer, outcome.damp)
-        if self.deliberation.wants_ratio or self.meter.always_ratio:
-            step.snapshot = self.meter.snapshot(optimizer)  # a copy of the weights: only where someone reads it
+        if step.levels.update_ratio or self.rows.meter.always_ratio:
+            step.snapshot = self.rows.meter.snapshot(optimizer)  # a copy of the weights: only where someone reads it
 
-    def _scale(self, optimizer: Optimizer, step: _Step) -> None:
+    def _scale(self, optimizer: Optimizer, step: Step) -> None:
         """Write base x factor into every group: read all groups first, then write."""
-        levels = self.deliberation.levels(self.updates)
-        step.levels = levels
+        levels = step.levels
         factor, scale = (1.0, 1.0) if self.shadow else (levels.factor, levels.momentum)
         if factor > 1.0 and not self._limits.raise_lr:
             self._warn(f"the learning rate is not raised above its base: {self._limits.reason}")
@@ -278,9 +217,8 @@ class Layer:
         if scale != 1.0 and all(optimizers.momentum_key(group) is None for group in groups):
             self._warn(f"the momentum is not changed: {type(optimizer).__name__} has none")
             scale = 1.0
-        traced = self.deliberation.trace is not None
         step.base_lr = tuple(copied_lr(group.get("lr")) for group in groups)
-        step.base_momentum = tuple(map(optimizers.momentum, groups)) if traced or scale != 1.0 else ()
+        step.base_momentum = tuple(map(optimizers.momentum, groups)) if self._traced or scale != 1.0 else ()
         held = levels.level is not None and not self.shadow
         if levels.level is not None and held:
             targets = [self.reference(index, group) * levels.level for index, group in enumerate(groups)]
@@ -291,23 +229,6 @@ class Layer:
             step.changes += write_momentum(groups, scale)
         step.lr = tuple(copied_lr(group.get("lr")) for group in groups) if held or factor != 1.0 else step.base_lr
         step.momentum = tuple(map(optimizers.momentum, groups)) if scale != 1.0 else step.base_momentum
-
-    def _record(self, step: _Step) -> None:
-        if self.deliberation.trace is None or step.levels is None:
-            return
-        self.deliberation.record_update(
-            Update(
-                step=self.updates,
-                lr=tuple(as_float(lr) for lr in step.lr),
-                base_lr=tuple(as_float(lr) for lr in step.base_lr),
-                momentum=step.momentum,
-                base_momentum=step.base_momentum,
-                factor=step.levels.factor,
-                factors=step.levels.factors,
-                damp=step.damp,
-                skipped=step.taken is not None,
-            )
-        )
 
     def _warn(self, message: str) -> None:
         if message not in self._warned:
@@ -321,13 +242,7 @@ def is_controlled(optimizer: Optimizer) -> bool:
     return any(isinstance(getattr(getattr(hook, "__wrapped__", None), "__self__", None), Layer) for hook in hooks)
 
 
-def _steps_under_way(optimizer: Optimizer) -> int:
-    """How many calls of this optimizer's step the caller runs in: more than one where a step calls another."""
-    calls = 0
-    frame = sys._getframe(1).f_back
-    while frame is not None:
-        code = frame.f_code
-        if code.co_qualname == _TORCH_STEP and frame.f_locals.get("self") is optimizer:
-            calls += 1
-        frame = frame.f_back
-    return calls
+def _overflows(optimizer: Optimizer) -> bool:
+    """Whether a GradScaler has found gradients that are not finite; waits for their device."""
+    found = getattr(optimizer, "found_inf", None)
+    return found is not None and float(found) != 0.0

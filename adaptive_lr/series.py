@@ -8,6 +8,7 @@ raw sums, so that a deviation of 1e-3 is still seen on a mean of 1e8.
 from __future__ import annotations
 
 import math
+import sys
 from bisect import bisect_left, insort
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
@@ -21,6 +22,9 @@ NORM_WARMUP = 16
 
 NORM_SPREAD_FLOOR = 0.25
 """Least standard deviation of log-norms: without it, a run whose norms hardly vary calls a rise of 10 % a spike."""
+
+LOSS_SPREAD_FLOOR = 1e-3
+"""Least standard deviation of losses, as a share of their median: a loss that stands still has none of its own."""
 
 LARGEST_VALUE = 1e100
 """Magnitude from which a value counts as infinite, so that no sum of squares overflows. No float32 comes near it."""
@@ -230,6 +234,38 @@ def score_norm(state: NormScore, norm: float) -> tuple[NormScore, dict[str, floa
     if finite and norm > 0.0:
         state = _take_in(window, ordered, math.log(norm))
     return state, {"grad_score": score, "grad_typical": typical, "grad_spread": spread}
+
+
+def score_loss(state: NormScore, loss: float) -> tuple[NormScore, dict[str, float]]:
+    """Score a training loss against the ones before it, then take it in; as `score_norm`, but of the loss itself.
+
+    Args:
+        state: the losses before.
+        loss: any number; one that is not finite scores +inf and is not taken in.
+
+    Returns:
+        The next state, and `loss_score` (robust standard deviations above the median; 0 while fewer than `NORM_WARMUP`
+        losses are known), `loss_typical` (the median; the loss itself before) and `loss_spread` (the scale, at least
+        `LOSS_SPREAD_FLOOR` of the median; NaN before).
+    """
+    window, ordered = state
+    if len(ordered) != len(window):
+        ordered = tuple(sorted(window))
+    count = len(window)
+    finite = math.isfinite(loss)
+    score = 0.0 if finite else math.inf
+    if count < NORM_WARMUP:
+        typical, spread = (loss if finite else math.nan), math.nan
+    else:
+        typical = _quantile(ordered, 0.5)
+        iqr = _quantile(ordered, 0.75) - _quantile(ordered, 0.25)
+        floor = max(LOSS_SPREAD_FLOOR * abs(typical), sys.float_info.min)
+        spread = max(iqr / _NORMAL_IQR, floor) * (1.0 + 8.0 / count)
+        if finite:
+            score = (loss - typical) / spread
+    if finite:
+        state = _take_in(window, ordered, loss)
+    return state, {"loss_score": score, "loss_typical": typical, "loss_spread": spread}
 
 
 def _take_in(window: tuple[float, ...], ordered: tuple[float, ...], value: float) -> NormScore:

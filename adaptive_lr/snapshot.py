@@ -8,6 +8,8 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from adaptive_lr_kernels.shards import local
+
 SCHEDULED = frozenset(
     {"params", "lr", "initial_lr", "max_lr", "min_lr", "momentum", "betas", "base_momentum", "max_momentum"}
 )
@@ -32,8 +34,8 @@ class Snapshot:
 
     @property
     def num_bytes(self) -> int:
-        """Memory of all copies."""
-        return sum(t.numel() * t.element_size() for t in _tensors(self.state_dict()))
+        """Memory of all copies on this process."""
+        return sum(local(t).numel() * t.element_size() for t in _tensors(self.state_dict()))
 
     def put_back(self, optimizer: Optimizer, model: nn.Module | None) -> None:
         """Bring everything back to what was copied, in place where a tensor still has its shape.

@@ -42,11 +42,21 @@ SCORE_STATISTICS = ("grad_score", "grad_typical", "grad_spread")
 """The gradient norm against its recent past (see `adaptive_lr.series.score_norm`); `grad_score` asks for all three:
 the score in robust standard deviations of the log-norm, the typical norm, and that standard deviation."""
 
+LOSS_STATISTICS = ("loss_score", "loss_typical", "loss_spread")
+"""The training loss against its recent past (see `adaptive_lr.series.score_loss`), in AFTER rows that have a loss;
+`loss_score` asks for all three."""
+
 UPDATE_STATISTICS = ("update_ratio", "base_lr")
 """Known once the update has happened: the largest ‖update‖ / ‖weight‖ over the tensors of two or more dimensions, and
 the base learning rate of the update (the largest of the parameter groups), which control has no part in."""
 
-MEASURED_STATISTICS = frozenset((*GRADIENT_STATISTICS, *SCORE_STATISTICS, *UPDATE_STATISTICS))
+SKIPPED = "skipped"
+"""1 in the AFTER row of an update that was left out, and absent otherwise: its loss is that of a batch which did
+nothing to the weights."""
+
+MEASURED_STATISTICS = frozenset(
+    (*GRADIENT_STATISTICS, *SCORE_STATISTICS, *LOSS_STATISTICS, *UPDATE_STATISTICS, SKIPPED)
+)
 """Every name that this library measures itself; metrics of the user must have other names."""
 
 

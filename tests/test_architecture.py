@@ -15,11 +15,14 @@ LAYERS = [
     {"study"},
     {"lr_range_test", "range_figure"},
     {"adaptive"},
-    {"layer"},
-    {"changes", "deliberation", "meter"},
+    {"layer", "base_schedule"},
+    {"rows"},
+    {"deferred"},
+    {"steps", "lag"},
+    {"actuation", "changes", "deliberation", "meter", "metrics", "readback"},
     {"trace"},
     {"controllers"},
-    {"statistics", "series", "optimizers", "plain", "restoring", "snapshot", "suggestions"},
+    {"statistics", "series", "optimizers", "plain", "ranks", "restoring", "snapshot", "suggestions"},
 ]
 """From the top down: a module imports from its own row and the rows below."""
 

@@ -37,6 +37,7 @@ _DONE = {  # action -> what was done once, and several times
     "recover": ("recovered", "recovered {}"),
     "rewind": ("rewound the run", "rewound the run {}"),
     "rescue": ("took the run back and cut the factor", "took the run back and cut the factor {}"),
+    "hold": ("held the learning rate", "adjusted the held learning rate {}"),
     "sweep": ("began a sweep", "began a sweep {}"),
     "trial": ("made a trial update", "made a trial update {}"),
     "peak": ("set the peak", "set the peak {}"),

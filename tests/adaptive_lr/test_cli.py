@@ -54,17 +54,17 @@ def refused(result: Result, *parts: str, code: int = 1) -> None:
 
 def test_compare_leaves_a_folder_with_everything_in_it(invoke: Invoke, tmp_path: Path) -> None:
     """Tables that name every recipe, a figure, a record for each run, TensorBoard runs, a README that lists them."""
-    from adaptive_lr.study import OPTIMIZERS, RECIPES
+    from adaptive_lr.study import COMPARED, OPTIMIZERS
 
     result = compare(invoke)
     assert result.exit_code == 0, result.output
     out = tmp_path / "out"
     table = (out / "table.md").read_text()
-    for recipe in RECIPES:
+    for recipe in COMPARED:
         assert f"| {recipe} |" in table
         assert recipe in result.stdout
     lines = list(csv.DictReader((out / "table.csv").read_text().splitlines()))
-    assert len(lines) == len(RECIPES) * len(OPTIMIZERS) * 2
+    assert len(lines) == len(COMPARED) * len(OPTIMIZERS) * 2
     assert len(list((out / "results").glob("*.json"))) == len(lines) * 2
     assert (out / "figure.png").stat().st_size > 10_000
     assert (out / "figure.pdf").stat().st_size > 5_000
@@ -72,7 +72,7 @@ def test_compare_leaves_a_folder_with_everything_in_it(invoke: Invoke, tmp_path:
     readme = (out / "README.md").read_text()
     assert all(name in readme for name in ("table.md", "table.csv", "figure.pdf", "figure-error.pdf", "results/"))
     for optimizer in OPTIMIZERS:
-        for recipe in RECIPES:
+        for recipe in COMPARED:
             for peak in ("0.1", "1"):
                 assert list((out / "tensorboard" / optimizer / recipe / f"peak-lr={peak}").glob("events.out.*"))
 

@@ -109,7 +109,7 @@ def test_a_zero_redundancy_optimizer_is_controlled_from_outside(tmp_path: Path) 
                     scheduler.step()
                     control.step(1.0)
                 weights.append(module.weight.detach().clone())
-                assert control.state_dict()["layer"]["updates"] == 8
+                assert control.state_dict()["rows"]["updates"] == 8
         finally:
             distributed.destroy_process_group()
     assert torch.equal(*weights)

@@ -171,6 +171,7 @@ def test_with_a_closure_the_gradients_are_measured_after_it(keyword: bool) -> No
         control.step(loss)
     measured = [r.values["grad_norm"] for r in seen if r.phase is Phase.BEFORE]
     assert measured == pytest.approx(expected)
+    assert [r.values.get("skipped") for r in seen if r.phase is Phase.AFTER] == [None, 1.0, None]
 
 
 def test_lbfgs_is_measured_once_per_step_at_the_first_evaluation() -> None:

@@ -106,10 +106,11 @@ def test_a_run_stopped_at_any_step_goes_on_bit_identically(schedule: str, lag: i
 
 def test_the_keys_of_the_state_are_explicit() -> None:
     state = Run("cosine", 0).control.state_dict()
-    assert set(state) == {"version", "layer", "meter", "deliberation", "schedule"}
-    assert state["version"] == 1
-    assert set(state["layer"]) == {"updates", "references", "snapshot", "last_lr", "latest"}
-    assert set(state["meter"]) == {"norms", "group_norms"}
+    assert set(state) == {"version", "layer", "rows", "meter", "deliberation", "schedule"}
+    assert state["version"] == 2
+    assert set(state["layer"]) == {"references", "snapshot", "last_lr"}
+    assert set(state["rows"]) == {"updates", "calls", "latest"}
+    assert set(state["meter"]) == {"norms", "group_norms", "losses"}
     assert set(state["deliberation"]) == {
         "controllers", "factors", "momenta", "levels", "in_force", "due", "requests", "should_stop", "rows",
         "decisions", "decisions_total",
@@ -136,6 +137,7 @@ def attached(controllers: Any = (Script(),), schedule: Any = None) -> AdaptiveLR
             "rows",
         ),
         (lambda s: {**s, "layer": {}}, "layer"),
+        (lambda s: {**s, "rows": {"updates": 0}}, "rows"),
         (lambda s: {**s, "meter": {"norms": []}}, "meter"),
         (lambda s: {**s, "deliberation": {}}, "deliberation"),
     ],

@@ -71,7 +71,7 @@ def test_a_step_that_calls_super_three_deep_is_scaled_once_and_counted_once() ->
     for _ in range(3):
         backward(module)
         optimizer.step()
-        seen.append(control.state_dict()["layer"]["updates"])
+        seen.append(control.state_dict()["rows"]["updates"])
         control.step(1.0)
     assert set(optimizer.used) == {(0.5, 0)}
     assert seen == [1, 2, 3]
@@ -93,7 +93,7 @@ def test_a_step_that_survives_a_failed_super_step_is_one_update() -> None:
     optimizer.step()
     assert optimizer.param_groups[0]["lr"] == 1.0
     assert control.get_last_lr() == [0.5]
-    assert control.state_dict()["layer"]["updates"] == 1
+    assert control.state_dict()["rows"]["updates"] == 1
 
 
 @pytest.mark.parametrize("make", [KeyboardInterrupt, lambda: ExceptionGroup("two", [ValueError(), TypeError()])])
