@@ -15,6 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from adaptive_lr.series import NormScore, score_norm
 from adaptive_lr.statistics import Phase, Statistics
+from adaptive_lr_kernels.reflex import ReflexSettings
 
 State = TypeVar("State")
 
@@ -91,6 +92,14 @@ class Controller(ABC, Generic[State]):
     def requires(self) -> frozenset[str]:
         """The measured statistics this law reads; only what some law (or the trace) requires is measured."""
         return frozenset()
+
+    @property
+    def reflex(self) -> ReflexSettings | None:
+        """The damping and skipping of a BEFORE law as the reflex that runs on the device, within the step.
+
+        None: `update` alone knows, so the gradients of each step must be read by the host before the step.
+        """
+        return None
 
     def requires_now(self, state: State) -> frozenset[str]:
         """What the law reads of the next rows, at most `requires`; for statistics that cost much and serve a while."""

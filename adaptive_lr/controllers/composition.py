@@ -110,7 +110,11 @@ class Composition:
                 "bounds must satisfy 0 <= min_factor <= max_factor and max_factor > 0, "
                 f"got min_factor={self.min_factor}, max_factor={self.max_factor}"
             )
+        # What does not change from step to step, made once.
         object.__setattr__(self, "_names", self._unique_names())
+        object.__setattr__(self, "_requires", tuple(controller.requires for controller in self.controllers))
+        object.__setattr__(self, "_rest", (1.0,) * len(self.controllers))  # the factors of laws at rest
+        object.__setattr__(self, "_holds_lr", any(controller.holds_lr for controller in self.controllers))
 
     def __iter__(self) -> Iterator[Controller[Any]]:
         return iter(self.controllers)
@@ -127,12 +131,13 @@ class Composition:
     @property
     def requires(self) -> frozenset[str]:
         """The statistics that some controller requires."""
-        return frozenset().union(*(controller.requires for controller in self.controllers))
+        return frozenset().union(*self._requires)  # type: ignore[attr-defined]
 
     @property
     def holds_lr(self) -> bool:
         """Whether some controller may hold the learning rate itself."""
-        return any(controller.holds_lr for controller in self.controllers)
+        holds: bool = self._holds_lr  # type: ignore[attr-defined]
+        return holds
 
     def init(self) -> CompositionState:
         """All controllers at their start, all levels at 1."""
@@ -150,17 +155,32 @@ class Composition:
         Raises:
             ValueError: a controller asked for something out of range (a factor that is not finite and positive).
         """
-        holder = self.holder(state)
+        holder = self.holder(state) if self.holds_lr else None
         if holder is not None and statistics.phase is Phase.BEFORE:
             return state, self._sweep_reflex(state, holder, statistics)
+        states = list(state.states)
+        asked: list[tuple[int, Adjustment]] = []  # by the laws that ask for more than what is in force: hardly ever any
+        for index, controller in enumerate(self.controllers):
+            if not controller.sees(statistics) or (holder is not None and holder != index):
+                continue
+            states[index], adjustment = controller.update(states[index], statistics)
+            if not _stands(adjustment, state.factors[index], state.momenta[index], state.levels[index]):
+                _check(self.names[index], adjustment)
+                asked.append((index, adjustment))
+        following = CompositionState(tuple(states), state.factors, state.momenta, state.levels)
+        if not asked:
+            return following, Outcome(self.factor(following), self.momentum(following))
+        return self._merged(following, asked, statistics)
+
+    def _merged(
+        self, state: CompositionState, asked: list[tuple[int, Adjustment]], statistics: Statistics
+    ) -> tuple[CompositionState, Outcome]:
+        """What the laws ask for together."""
         states, factors, momenta, levels = map(list, state)
         decisions: list[Decision] = []
         damp, skip, stop, snapshot, rewind = 1.0, False, False, False, False
-        for index, controller in enumerate(self.controllers):
-            if not controller.sees(statistics) or holder not in (None, index):
-                continue
-            states[index], adjustment = controller.update(states[index], statistics)
-            _check(self.names[index], adjustment)
+        for index, adjustment in asked:
+            controller = self.controllers[index]
             decisions += self._decisions(index, statistics, factors[index], momenta[index], adjustment)
             factors[index], momenta[index] = adjustment.factor, adjustment.momentum
             if controller.holds_lr:
@@ -175,7 +195,10 @@ class Composition:
 
     def factor(self, state: CompositionState) -> float:
         """The total factor that stands in a state: finite and positive, whatever the product."""
-        product = min(max(math.prod(state.factors), sys.float_info.min), sys.float_info.max)
+        if state.factors == self._rest:  # type: ignore[attr-defined]
+            product = 1.0
+        else:
+            product = min(max(math.prod(state.factors), sys.float_info.min), sys.float_info.max)
         return min(max(product, self.min_factor), self.max_factor)
 
     def momentum(self, state: CompositionState) -> float:
@@ -184,8 +207,10 @@ class Composition:
 
     def wants(self, statistic: str, state: CompositionState) -> bool:
         """Whether some controller reads a statistic of the next rows."""
-        laws = zip(self.controllers, state.states, strict=True)
-        return any(statistic in law.requires_now(known) for law, known in laws)
+        for law, known, requires in zip(self.controllers, state.states, self._requires, strict=True):  # type: ignore[attr-defined]
+            if statistic in requires and statistic in law.requires_now(known):
+                return True
+        return False
 
     def needs_snapshot(self, state: CompositionState) -> bool:
         """Whether some controller may still ask to rewind."""
@@ -260,6 +285,18 @@ def compose(controllers: Controller[Any] | Composition | Iterable[Controller[Any
     if not isinstance(controllers, Iterable):
         raise TypeError(f"controllers must be a Controller or an iterable of them, got {controllers!r}")
     return Composition(tuple(controllers))
+
+
+def _stands(adjustment: Adjustment, factor: float, momentum: float, level: float | None) -> bool:
+    """Whether an adjustment asks for nothing but what is in force: a law at rest, at nearly every step."""
+    return (
+        adjustment.factor == factor
+        and adjustment.momentum == momentum
+        and adjustment.damp == 1.0
+        and adjustment.level == level
+        and not adjustment.reasons
+        and not (adjustment.skip or adjustment.stop or adjustment.snapshot or adjustment.rewind)
+    )
 
 
 def _check(name: str, adjustment: Adjustment) -> None:

@@ -9,7 +9,9 @@ from typing import ClassVar, NamedTuple
 
 from adaptive_lr.controllers.base import Adjustment, Controller, Reason
 from adaptive_lr.controllers.levels import check_levels, deeper, factor_at
+from adaptive_lr.series import NORM_SPREAD_FLOOR, NORM_WARMUP, NORM_WINDOW
 from adaptive_lr.statistics import Phase, Statistics
+from adaptive_lr_kernels.reflex import ReflexSettings
 
 _UNCHANGED = Adjustment()
 _CLIP_EPSILON = 1e-6  # as in torch.nn.utils.clip_grad_norm_
@@ -106,6 +108,20 @@ class GradientSpike(Controller[GradientSpikeState]):
     def requires(self) -> frozenset[str]:
         """The norm and its score (which brings the scale of log-norms)."""
         return frozenset(("grad_norm", "grad_score"))
+
+    @property
+    def reflex(self) -> ReflexSettings | None:
+        """Steps 1 and 2 of the ladder, and the clipping."""
+        if type(self).update is not GradientSpike.update:
+            return None  # a subclass that judges for itself has to say how
+        return ReflexSettings(
+            damp_above=self.damp_above,
+            skip_above=self.skip_above,
+            clip=self.clip,
+            window=NORM_WINDOW,
+            warmup=NORM_WARMUP,
+            spread_floor=NORM_SPREAD_FLOOR,
+        )
 
     def init(self) -> GradientSpikeState:
         """At rest: factor and momentum multiplier 1."""

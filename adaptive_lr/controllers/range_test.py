@@ -7,34 +7,38 @@ from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 from adaptive_lr.controllers.base import Adjustment, Controller, Reason
+from adaptive_lr.controllers.peak import horizon_share, measured_peak, with_usual
 from adaptive_lr.controllers.sweep import LossWatch, rung
 from adaptive_lr.statistics import Phase, Statistics
 
 TRIAL, SWEEP, RAMP, DONE = "trial", "sweep", "ramp", "done"
 
-FIRST_RATIO = 1e-3
-"""Update-to-weight ratio that a sweep starts from, whatever learning rate was given: two decades below its end."""
+START_SHARE = 0.01
+"""Update-to-weight ratio that a sweep starts from, as a share of the one it ends at, whatever learning rate was given.
+From two decades below, SGD has begun to learn when it arrives, and its peak is found as well as AdamW's; from one and a
+half, it comes out too high by 0.2 decades."""
+
+TRIALS = 2
+"""Trial updates that tell something. The first says where to try again, which makes the second one exact: updates at a
+learning rate that is decades too small drown in the rounding of the weights."""
 
 MAX_TRIALS = 8
-"""Trial steps at most: each lowers a start that is not finite by `TRIAL_DROP`."""
+"""Trial updates at most: one that is not finite, or changes nothing, is tried again `TRIAL_DROP` lower or higher."""
 
 TRIAL_DROP = 1e-3
 
-REFERENCE_STEPS = 300
-"""Length of the runs on which `ratio` was measured; longer runs want less, by the square root of their length."""
+SMALL_SHARE = 0.2
+"""Updates smaller than this share of `ratio` hardly destroy a network: a divergence then has to show beyond doubt, as a
+rise by `BEYOND_DOUBT` standard deviations of single losses, the latest included. Of a deep plain network, whose loss is
+flat at first, SGD's peak came out too low to learn at all in one run of two without this."""
 
-DIVERGENCE_DIVISOR = 15.0
-"""From the learning rate of divergence down to the peak. The divisor that would have been right spreads from 5 to 200
-over workloads; this is the middle, used only where no update-to-weight ratio was reached."""
-
-LARGEST_STEP = 10.0
-"""The most the peak may lie above the last level that was tried."""
+BEYOND_DOUBT = 2.0
 
 SNAPSHOT_RUNGS = 6
 """Rungs (half a decade) between two snapshots of an improving run, so that copying costs little."""
 
-RAMP_STEPS = 10
-"""Steps of the geometric ramp from a tenth of the peak up to it, after a rewind."""
+RAMP_DEPTH = 0.1
+"""Share of the peak from which the learning rate rises again after a rewind."""
 
 
 class RangeTestState(NamedTuple):
@@ -43,11 +47,13 @@ class RangeTestState(NamedTuple):
     stage: str = TRIAL
     level: float = 1.0  # held for the next update, as a multiple of the reference learning rate
     trials: int = 0
+    known: int = 0  # trials that told something
     start: float = 1.0  # the level of rung 0
     position: int = 0  # the rung that is held
     watch: LossWatch = LossWatch()
     crossed: float = 0.0  # the level at which the ratio reached its bar; 0 before
     snapshot: int = 0  # the rung of the latest snapshot
+    reference: float = 1.0  # the reference learning rate
     usual: float = 0.0  # the usual level for this optimizer; 0 if there is none
     peak: float = 1.0  # once it is known
     spent: int = 0  # updates so far
@@ -61,26 +67,32 @@ class RangeTest(Controller[RangeTestState]):
     kept; the reference is the group's `max_lr`, else `initial_lr`, else `lr` when control was attached). The clock of
     the base schedule runs on; other controllers rest. Then it lets go, and its factor is peak / reference.
 
-    1. *Trial.* One update at the learning rate given tells what update-to-weight ratio it makes; it is taken back, and
-       the sweep starts where that ratio is 0.001. So the result does not depend on the learning rate given. A trial
-       that is not finite goes down by a factor of 1,000.
+    1. *Trial.* One update at the learning rate given tells what update-to-weight ratio it makes, a second one, near
+       where the sweep is to start, tells it exactly; both are taken back. The sweep starts where the ratio is a
+       hundredth of the one it ends at, on a ladder of learning rates that does not depend on the one given: neither
+       does the run, to the last bit (but in the rare case that the trials fall on two sides of the middle between two
+       rungs). A trial that is not finite is tried again 1,000 times lower, one that changes nothing 1,000 times higher.
     2. *Sweep*, `steps_per_decade` updates a decade, training all the while, until the largest ratio ‖update‖/‖weight‖
        over matrices reaches `ratio`, the loss diverges, or `max_share` of the run is spent.
     3. *Peak.* The level at which the ratio meets its bar (extrapolated by at most 10 where it was not reached), or a
-       15th of where the loss diverged; then the geometric mean with what is usual for this kind of optimizer, with
-       `usual_weight`. If the loss stands above where it started, parameters and optimizer state go back to the last
-       snapshot that was better, and the learning rate ramps up over 10 updates.
+       15th of where the loss diverged; then drawn towards what is usual for this kind of optimizer, the less the
+       farther apart the two are (`adaptive_lr.controllers.peak`).
+    4. *Ramp.* A peak above the last level is reached at the pace of the sweep: a jump looks like a divergence, and may
+       become one. If the loss stands above where it started, parameters and optimizer state first go back to the last
+       snapshot that was better, and the learning rate rises again from a tenth of the peak.
 
     Snapshots are in memory: one copy of the parameters and of the optimizer's state.
 
     Args:
         total_steps: updates of the whole run. It bounds the sweep, and lowers `ratio` for runs longer than 300
             updates by the square root of their length. None: the sweep is not bounded, the ratio not lowered.
-        ratio: the update-to-weight ratio at the peak of a 300-step run. The level that fits best over 57 pairs of
-            workload and optimizer is 0.14; single pairs lie up to a decade away.
+        ratio: the update-to-weight ratio at the peak of a 300-step run. Over the tuning workloads with SGD and AdamW
+            anything from 0.1 (better in loss) to 0.14 (better where a run has too few steps) does about equally well;
+            single pairs lie up to half a decade away.
         steps_per_decade: resolution. 12 was enough for SGD on a recurrent network, 4 was not.
         max_share: share of `total_steps` that the sweep may take.
-        usual_weight: weight of the usual learning rate in the geometric mean, in [0, 1].
+        usual_weight: weight of the usual learning rate in the geometric mean where it is near the one measured, in
+            [0, 1]; half is what two estimates with equal errors get.
         start: the first level; None: found by the trial step.
         end: the last level; None: none.
         to_divergence: sweep on to divergence (or `end`) although the ratio was reached: the classic curve.
@@ -93,7 +105,7 @@ class RangeTest(Controller[RangeTestState]):
     holds_lr: ClassVar[bool] = True
 
     total_steps: int | None = None
-    ratio: float = 0.14
+    ratio: float = 0.12
     steps_per_decade: float = 12.0
     max_share: float = 0.1
     usual_weight: float = 0.5
@@ -126,8 +138,7 @@ class RangeTest(Controller[RangeTestState]):
     @property
     def bar(self) -> float:
         """The update-to-weight ratio at the peak, for a run of this length."""
-        steps = self.total_steps or REFERENCE_STEPS
-        return self.ratio * min(1.0, math.sqrt(REFERENCE_STEPS / steps))
+        return self.ratio * horizon_share(self.total_steps)
 
     def requires_now(self, state: RangeTestState) -> frozenset[str]:
         """Nothing once the peak is set."""
@@ -161,9 +172,10 @@ class RangeTest(Controller[RangeTestState]):
 
     def _begin(self, state: RangeTestState, row: Statistics) -> tuple[RangeTestState, Adjustment]:
         usual, reference = row.get("usual_lr"), row.get("reference_lr")
-        if usual and reference:
-            steps = self.total_steps or REFERENCE_STEPS
-            state = state._replace(usual=usual / reference * min(1.0, math.sqrt(REFERENCE_STEPS / steps)))
+        if reference:
+            state = state._replace(reference=reference)
+            if usual:
+                state = state._replace(usual=usual / reference * horizon_share(self.total_steps))
         if self.start is not None:
             state = state._replace(stage=SWEEP, level=self.start, start=self.start)
             text = f"sweeps up from {self.start:.4g} x the reference, {self.steps_per_decade:g} updates a decade"
@@ -173,30 +185,42 @@ class RangeTest(Controller[RangeTestState]):
         return state, Adjustment(level=state.level, snapshot=True, reasons=(reason,))
 
     def _trial(self, state: RangeTestState, row: Statistics) -> tuple[RangeTestState, Adjustment]:
-        ratio = row.get("update_ratio")
-        trials = state.trials + 1
+        ratio, target = row.get("update_ratio"), self.bar * START_SHARE
+        trials, known = state.trials + 1, state.known
         if ratio is not None and 0.0 < ratio < math.inf:
-            start = state.level * FIRST_RATIO / ratio
+            level, known = self._on_ladder(state, state.level * target / ratio), known + 1
+            then = "the sweep starts" if known == TRIALS else "tried again"
             text = (
                 f"one update at {state.level:.4g} x the reference changed the weights by {ratio:.3g}; "
-                f"taken back, the sweep starts at {start:.4g}"
+                f"taken back, {then} at {level:.4g}"
             )
-            state = state._replace(stage=SWEEP, trials=trials, level=start, start=start)
-        elif trials < MAX_TRIALS:
-            level = state.level * TRIAL_DROP
+        else:
+            level = state.level * (1.0 / TRIAL_DROP if ratio == 0.0 else TRIAL_DROP)
             text = (
                 f"the update at {state.level:.4g} x the reference told nothing ({ratio}); taken back, next {level:.4g}"
             )
-            state = state._replace(trials=trials, level=level)
-        else:
-            text = f"{trials} trial updates told nothing; the sweep starts at {state.level:.4g} x the reference"
-            state = state._replace(stage=SWEEP, trials=trials, start=state.level)
-        reason = Reason("trial", "update_ratio", math.nan if ratio is None else ratio, FIRST_RATIO, text)
+        if known < TRIALS and trials == MAX_TRIALS:
+            level = level if known else 1.0
+            text = f"{trials} trial updates told nothing; the sweep starts at {level:.4g} x the reference"
+        state = state._replace(trials=trials, known=known, level=level)
+        if known == TRIALS or trials == MAX_TRIALS:
+            state = state._replace(stage=SWEEP, start=level)
+        reason = Reason("trial", "update_ratio", math.nan if ratio is None else ratio, target, text)
         return state, Adjustment(level=state.level, rewind=True, reasons=(reason,))
+
+    def _on_ladder(self, state: RangeTestState, level: float) -> float:
+        """The nearest level whose learning rate is a power of ten to a whole number of rungs.
+
+        So runs that were given different learning rates meet on the same one, to the last bit.
+        """
+        index = round(self.steps_per_decade * math.log10(level * state.reference))
+        return rung(1.0, self.steps_per_decade, index) / state.reference
 
     def _sweep(self, state: RangeTestState, row: Statistics) -> tuple[RangeTestState, Adjustment]:
         loss, ratio = row.get("loss"), row.get("update_ratio")
         watch = state.watch if loss is None else state.watch.add(loss, calm=not state.crossed)
+        if watch.diverged and self._doubtful(watch, loss, ratio):
+            watch = watch._replace(diverged=False, turned=False)
         if ratio is not None and not math.isfinite(ratio):
             watch = watch._replace(diverged=True, turned=True)
         crossed = state.crossed
@@ -217,36 +241,32 @@ class RangeTest(Controller[RangeTestState]):
         state = state._replace(level=following, position=state.position + 1, snapshot=kept)
         return state, Adjustment(level=following, snapshot=keep)
 
+    def _doubtful(self, watch: LossWatch, loss: float | None, ratio: float | None) -> bool:
+        """Whether a loss that seems to diverge may be noise: hardly anything has been changed."""
+        finite = loss is not None and math.isfinite(loss)
+        small = ratio is not None and ratio < SMALL_SHARE * self.bar
+        return finite and small and watch.smoothed - watch.start.mean < BEYOND_DOUBT * math.sqrt(watch.noise)
+
     def _stop(self, state: RangeTestState, ratio: float | None, why: str) -> tuple[RangeTestState, Adjustment]:
-        peak = self._peak(state, ratio)
+        measured = measured_peak(state.level, ratio, self.bar, crossed=state.crossed, diverged=state.watch.diverged)
+        peak = with_usual(measured, state.usual, self.usual_weight)
         rewind = state.watch.diverged or (state.watch.start.size > 0 and not state.watch.improved)
         text = f"{why} at {state.level:.4g} x the reference after {state.spent} updates: the peak is {peak:.4g}"
         value = math.nan if ratio is None else ratio
         reasons: tuple[Reason, ...] = (Reason("peak", "update_ratio", value, self.bar, text),)
-        if not rewind:
+        if rewind:
+            text = "the loss stands above its start: back to the last snapshot, and up from a tenth of the peak"
+            reasons += (Reason("rewind", "loss", state.watch.smoothed, state.watch.start.mean, text),)
+        first = peak * RAMP_DEPTH if rewind else rung(state.level, self.steps_per_decade, 1)
+        if first >= peak:
             return state._replace(stage=DONE, level=peak, peak=peak), Adjustment(factor=peak, reasons=reasons)
-        text = f"the loss stands above its start: back to the last snapshot, and to the peak in {RAMP_STEPS} updates"
-        reasons += (Reason("rewind", "loss", state.watch.smoothed, state.watch.start.mean, text),)
-        state = state._replace(stage=RAMP, level=peak / 10.0, peak=peak, position=0)
-        return state, Adjustment(level=state.level, rewind=True, reasons=reasons)
-
-    def _peak(self, state: RangeTestState, ratio: float | None) -> float:
-        if state.crossed:
-            found = state.crossed
-        elif state.watch.diverged:
-            found = state.level / DIVERGENCE_DIVISOR
-        elif ratio:
-            found = state.level * min(LARGEST_STEP, self.bar / ratio)
-        else:
-            found = state.level
-        if not state.usual:
-            return found
-        return math.exp((1.0 - self.usual_weight) * math.log(found) + self.usual_weight * math.log(state.usual))
+        state = state._replace(stage=RAMP, level=first, start=first, peak=peak, position=0)
+        return state, Adjustment(level=first, rewind=rewind, reasons=reasons)
 
     def _ramp(self, state: RangeTestState) -> tuple[RangeTestState, Adjustment]:
         position = state.position + 1
-        if position < RAMP_STEPS:
-            level = rung(state.peak / 10.0, RAMP_STEPS, position)
+        level = rung(state.start, self.steps_per_decade, position)
+        if level < state.peak * (1.0 - 1e-9):
             return state._replace(position=position, level=level), Adjustment(level=level)
         reason = Reason("release", "", math.nan, math.nan, f"the peak of {state.peak:.4g} x the reference is reached")
         return state._replace(stage=DONE, level=state.peak), Adjustment(factor=state.peak, reasons=(reason,))

@@ -14,9 +14,10 @@ from adaptive_lr.controllers.rescue import Rescue
 def guarded(*, snapshots: bool = True) -> Composition:
     """The peak learning rate is given: do no harm, and rescue the run when it is wrong.
 
-    `Rescue` takes back what a far too large peak destroys while it is first reached, `GradientSpike` damps and skips
-    bad gradients, `LossVariance` brakes when the training loss rises or its noise grows without progress. None raises
-    the learning rate above the base schedule.
+    `Rescue` takes back what a too large peak destroys, and holds the learning rate where updates are as large as a
+    healthy warm-up's; later it backs off where the loss comes back up. `GradientSpike` damps and skips bad gradients,
+    `LossVariance` brakes when the training loss rises or its noise grows without progress. None raises the learning
+    rate above the base schedule. A peak too large by less than a half-decade or so may pass unnoticed.
 
     Args:
         snapshots: whether `Rescue` keeps a copy of parameters and optimizer state while it watches (the rise of the
@@ -28,10 +29,11 @@ def guarded(*, snapshots: bool = True) -> Composition:
 def automatic(*, total_steps: int) -> Composition:
     """No peak is known: the run finds its own with a range test as its warm-up, then `guarded` control.
 
-    Give any learning rate: the result of the sweep does not depend on it. Give the base schedule without a warm-up of
+    Give any learning rate: the run does not depend on it (see `RangeTest`). Give the base schedule without a warm-up of
     its own (the sweep is the warm-up); its clock runs from the first update on.
 
     Args:
-        total_steps: updates of the whole run; the sweep takes at most a tenth of them.
+        total_steps: updates of the whole run. The sweep takes at most a tenth of them; where the peak then lies above
+            what was tried, the learning rate rises on to it, by at most a factor of ten in twelve updates.
     """
     return Composition((RangeTest(total_steps=total_steps), *guarded()), max_factor=math.inf)

@@ -339,5 +339,6 @@ def test_no_input_poisons_the_state(row, values, observe):
         else:
             seen = Statistics(step, Phase.OBSERVATION if observe else Phase.AFTER, {metric: value})
         state, outcome = composition.update(state, seen)
-        assert 0.0 < outcome.factor <= 1.0
+        assert 0.0 < outcome.factor < math.inf
+        assert outcome.factor <= 1.0 or law.holds_lr
         assert all(math.isfinite(number) for number in numbers(state.states))

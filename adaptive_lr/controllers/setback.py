@@ -1,0 +1,59 @@
+"""`Setback`: whether the training loss stands significantly above where it was."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from adaptive_lr.series import Moments
+
+BLOCK = 8
+"""Losses between two looks."""
+
+BLOCKS = 3
+"""Blocks in a window: the 24 losses whose mean is compared with the best such mean so far."""
+
+SIGNIFICANT = 4.0
+"""Standard errors that make a setback, of the difference of the two means. Of ten workloads with two optimizers and two
+seeds under a fixed schedule, no run at a third of its best learning rate, at its best, or at three times as much lost
+as much (and `SHARE`); those at ten times as much that lost it lost 8 to 24 standard errors."""
+
+SHARE = 0.05
+"""The least setback, as a share of the fall from the first block to the best window."""
+
+
+class Setback(NamedTuple):
+    """The losses so far in windows: their best, and whether the last stands significantly above it.
+
+    Only differences count: the verdict is the same for a loss that is shifted or scaled.
+    """
+
+    block: Moments = Moments()  # the block that fills
+    blocks: tuple[float, ...] = ()  # mean and squares of the last full blocks, oldest first; at most BLOCKS of them
+    start: float | None = None  # mean of the first block
+    best: Moments = Moments()  # the window with the lowest mean
+    now: Moments = Moments()  # the last window
+
+    def add(self, loss: float) -> Setback:
+        """Take in one usable loss."""
+        block = self.block.add(loss)
+        if block.size < BLOCK:
+            return self._replace(block=block)
+        blocks = (*self.blocks[-2 * (BLOCKS - 1) :], block.mean, block.squares)
+        start = block.mean if self.start is None else self.start
+        if len(blocks) < 2 * BLOCKS:
+            return Setback(Moments(), blocks, start, self.best, self.now)
+        now = Moments(BLOCK, *blocks[:2])
+        for index in range(2, len(blocks), 2):
+            now = now.merge(Moments(BLOCK, *blocks[index : index + 2]))
+        best = now if not self.best.size or now.mean <= self.best.mean else self.best
+        return Setback(Moments(), blocks, start, best, now)
+
+    @property
+    def found(self) -> bool:
+        """Whether the last window is a setback; judged when a block is full."""
+        if self.block.size or not self.best.size or self.start is None:
+            return False
+        rise = self.now.mean - self.best.mean
+        error = math.sqrt((self.now.variance + self.best.variance) / self.now.size)
+        return rise > SIGNIFICANT * error and rise > SHARE * (self.start - self.best.mean)
