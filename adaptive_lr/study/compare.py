@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from adaptive_lr.study.engine import Engine
 from adaptive_lr.study.errors import StudyError, require
-from adaptive_lr.study.figure import ERROR, draw
-from adaptive_lr.study.recipe import RECIPES
-from adaptive_lr.study.report import NOTES, csv_text, has_accuracies, markdown, terminal_tables
+from adaptive_lr.study.figures.learning_rates import ERROR, draw
+from adaptive_lr.study.folder import TENSORBOARD_SEED, StudyFolder
+from adaptive_lr.study.progress import InterruptedStudyError, make_console, with_progress
+from adaptive_lr.study.recipe import RECIPES, check_installed
+from adaptive_lr.study.report import NOTES, csv_text, has_accuracies, latex, markdown, terminal_tables
 from adaptive_lr.study.run import Run, RunResult
-from adaptive_lr.study.study import TENSORBOARD_SEED, Study, StudyFolder, check_workload
+from adaptive_lr.study.study import Study, check_workload
 from adaptive_lr.study.summary import RecipeSummary, summarise
-from adaptive_lr.study.tensorboard import export
-from adaptive_lr.study.workload import title_of
-
-PIPE_WIDTH = 120
-"""Characters in a line where the output is no terminal."""
+from adaptive_lr.study.tensorboard import aggregate, export
+from adaptive_lr.study.workload import Workload, title_of
 
 README = """\
 # {name}: adaptive against fixed schedules
@@ -26,6 +26,7 @@ README = """\
 | what | where |
 | --- | --- |
 | the tables, to read | `table.md` |
+| the same for a paper | `table.tex` |
 | the numbers behind them, every optimizer, recipe and learning rate | `table.csv` |
 | final validation loss against the learning rate given; the flatter, the safer | `figure.pdf`, `figure.png` |
 {error_figure}| one record a run: configuration, curves, decisions, versions (float64 JSON) | `results/<hash>.json` |
@@ -44,11 +45,10 @@ ERROR_LINE = "| the same for the error on the test split | `figure-error.pdf`, `
 TENSORBOARD_LINE = (
     "| curves, learning rates and decisions of seed {seed} | `tensorboard --logdir tensorboard`; "
     "one recipe at a time is easier to read: `tensorboard --logdir tensorboard/sgd/cosine+guarded` |\n"
+    "| all seeds in one curve with a band, each recipe at its best learning rate | "
+    "`tensorboard --logdir tensorboard-seeds/tuned`, tab custom scalars |\n"
+    "| the same at every learning rate | `tensorboard --logdir tensorboard-seeds/every-lr/sgd/cosine` |\n"
 )
-
-
-class InterruptedStudyError(StudyError):
-    """The user stopped the study."""
 
 
 def compare(study: Study, output: Path, *, jobs: int | None = None, tensorboard: bool = True) -> list[RunResult]:
@@ -68,14 +68,27 @@ def compare(study: Study, output: Path, *, jobs: int | None = None, tensorboard:
         InterruptedStudyError: Ctrl-C; what was finished is kept.
         OSError: a file cannot be written.
     """
-    if jobs is not None and jobs < 1:
-        raise StudyError(f"jobs must be >= 1, got {jobs}")
+    if len(study.workloads) != 1 or len(study.horizons) != 1 or study.tuning is not None:
+        raise StudyError("compare takes one workload at one horizon, without tuning; `adaptive-lr study` takes more")
+    engine = Engine(jobs=jobs)
     console = make_console()
-    for module in ("matplotlib", *(("joblib",) if jobs != 1 else ())):
-        require(module)  # found missing now, not after the work
-    workload = check_workload(study.workload)
+    engine.require()  # found missing now, not after the work
+    require("matplotlib")
+    for recipe in dict.fromkeys(study.recipes):
+        check_installed(RECIPES[recipe])
+    workload = check_workload(study.workloads[0])
     folder = StudyFolder(output)
     folder.prepare()
+    runs = study.runs()
+    untouched = len(folder.finished(runs)) == len(runs)
+    with contextlib.nullcontext() if untouched else folder.locked():
+        return _compare(study, workload, folder, engine, console, tensorboard)
+
+
+def _compare(
+    study: Study, workload: Workload, folder: StudyFolder, engine: Engine, console: Any, tensorboard: bool
+) -> list[RunResult]:
+    output = folder.root
     runs = study.runs()
     finished = folder.finished(runs)
     missing = [run for run in runs if run not in finished]
@@ -85,8 +98,8 @@ def compare(study: Study, output: Path, *, jobs: int | None = None, tensorboard:
     elif not missing:
         console.print(f"All {len(runs)} runs are there already in {output}.")
     try:
-        with contextlib.closing(folder.carry_out(missing, jobs=jobs, tensorboard=tensorboard)) as results:
-            for result in _with_progress(console, results, len(missing)):
+        with contextlib.closing(folder.carry_out(missing, engine, tensorboard=tensorboard)) as results:
+            for result in with_progress(console, results, len(missing)):
                 if result.ok:
                     finished[result.run] = result
                 else:
@@ -113,6 +126,7 @@ def compare(study: Study, output: Path, *, jobs: int | None = None, tensorboard:
         for result in ordered:
             if result.run.seed == TENSORBOARD_SEED:
                 export(result, folder.trace_path(result.run))
+        aggregate(ordered, folder.root / "tensorboard-seeds")
     _write_readme(folder, runs, name=title_of(workload), scored=has_accuracies(summaries), tensorboard=tensorboard)
     console.print(f"\nTables, figure and results: {output} (README.md there says what is what)", highlight=False)
     return failed
@@ -125,6 +139,7 @@ def write_report(folder: StudyFolder, summaries: Sequence[RecipeSummary], *, nam
         OSError: a file cannot be written.
     """
     (folder.root / "table.md").write_text(f"# {name}\n\n{markdown(summaries)}")
+    (folder.root / "table.tex").write_text(latex(summaries))
     (folder.root / "table.csv").write_text(csv_text(summaries))
     draw(summaries, folder.root / "figure", workload=name)
     if has_accuracies(summaries):
@@ -145,47 +160,3 @@ def _write_readme(folder: StudyFolder, runs: Sequence[Run], *, name: str, scored
             tensorboard=TENSORBOARD_LINE.format(seed=TENSORBOARD_SEED) if tensorboard else "",
         )
     )
-
-
-def make_console() -> Any:
-    """A rich console as wide as its terminal, or wide enough for the tables in a pipe or a file."""
-    console_class = require("rich.console").Console
-    console = console_class()
-    # Into a pipe or a file rich assumes 80 columns, although there is no edge.
-    return console if console.is_terminal else console_class(width=PIPE_WIDTH)
-
-
-def _with_lines(console: Any, results: Iterator[RunResult], total: int) -> Iterator[RunResult]:
-    """Pass results through, with a line at every tenth: a bar is of no use in a log."""
-    num_failed = 0
-    for done, result in enumerate(results, start=1):
-        num_failed += not result.ok
-        if done == total or done * 10 // total > (done - 1) * 10 // total:
-            console.print(f"{done} of {total} runs" + (f", {num_failed} failed" if num_failed else ""))
-        yield result
-
-
-def _with_progress(console: Any, results: Iterator[RunResult], total: int) -> Iterator[RunResult]:
-    """Pass results through, with a bar that shows how many are done, how many failed, and the time left."""
-    if total == 0:
-        return
-    if not console.is_terminal:
-        yield from _with_lines(console, results, total)
-        return
-    progress = require("rich.progress")
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TimeElapsedColumn(),
-        progress.TextColumn("left"),
-        progress.TimeRemainingColumn(),
-    )
-    num_failed = 0
-    with progress.Progress(*columns, console=console) as bar:
-        task = bar.add_task("runs", total=total)
-        for result in results:
-            num_failed += not result.ok
-            description = "runs" if not num_failed else f"runs ([red]{num_failed} failed[/red])"
-            bar.update(task, advance=1, description=description)
-            yield result

@@ -10,8 +10,12 @@ class StudyError(Exception):
     """Something in what was asked for is wrong; the message is one sentence that says what and how to go on."""
 
 
-def require(module: str) -> ModuleType:
+def require(module: str, *, extra: str = "compare") -> ModuleType:
     """Import a module that only comparisons need.
+
+    Args:
+        module: what to import.
+        extra: the extra of this package that brings it.
 
     Raises:
         StudyError: it is not installed; the sentence says which extra brings it.
@@ -22,6 +26,7 @@ def require(module: str) -> ModuleType:
         package = module.partition(".")[0]
         if error.name is not None and error.name.partition(".")[0] != package:
             raise
+        needs = "comparisons need it" if extra == "compare" else "what was asked for needs it"
         raise StudyError(
-            f'{package} is not installed, and comparisons need it: run `pip install "adaptive-lr[compare]"`'
+            f'{package} is not installed, and {needs}: run `pip install "adaptive-lr[{extra}]"`'
         ) from error

@@ -13,6 +13,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 
 from adaptive_lr.study.errors import StudyError
@@ -22,6 +23,9 @@ GENERATED = "generated"
 
 NUMBERS = "numbers.tex"
 """The file in it with every number that the text quotes."""
+
+LATEX = "latexmk texlive-latex-base texlive-latex-recommended texlive-fonts-recommended"
+"""The packages of Debian and Ubuntu that a paper needs for its PDF, about 170 MB."""
 
 _NAME = re.compile(r"[A-Za-z0-9.-]+")
 _QUOTED = re.compile(r"(?<!\\)\\result\{([^{}]*)\}")
@@ -130,14 +134,20 @@ def check_text(paper: Path) -> None:
     if not numbers.is_file():
         raise StudyError(f"{numbers} is missing: generate it from recorded results first")
     defined = set(re.findall(r"\\csname result@([^\\]+)\\endcsname\{", numbers.read_text()))
+    files = [path.relative_to(paper).with_suffix("").as_posix() for path in numbers.parent.rglob("*") if path.is_file()]
     problems = []
-    for source in sorted(paper.glob("*.tex")):
+    generated = paper / GENERATED
+    for source in sorted(path for path in paper.rglob("*.tex") if not path.is_relative_to(generated)):
         for number, line in enumerate(source.read_text().splitlines(), start=1):
             text = _COMMENT.sub("", line)
-            place = f"{source.name}:{number}"
-            problems += [f"{place}: no result named {n!r}" for n in _QUOTED.findall(text) if n not in defined]
+            place = f"{source.relative_to(paper).as_posix()}:{number}"
             problems += [
-                f"{place}: no file {name!r}"
+                f"{place}: no result named {name!r}{_similar(name, defined)}"
+                for name in _QUOTED.findall(text)
+                if name not in defined
+            ]
+            problems += [
+                f"{place}: no file {name!r}{_similar(name, files)}"
                 for name in _INCLUDED.findall(text)
                 if not any((paper / (name + ending)).is_file() for ending in ("", ".tex", ".pdf", ".png"))
             ]
@@ -170,6 +180,11 @@ def build_pdf(paper: Path, name: str = "main") -> Path | None:
         first = next((index for index, line in enumerate(lines) if line.startswith("!")), max(len(lines) - 20, 0))
         raise StudyError("LaTeX failed:\n" + "\n".join(lines[first : first + 20]))
     return paper / f"{name}.pdf"
+
+
+def _similar(name: str, known: Iterable[str]) -> str:
+    found = get_close_matches(name, sorted(known), n=1)
+    return f" (there is {found[0]!r})" if found else ""
 
 
 def _bytes(contents: str | bytes) -> bytes:

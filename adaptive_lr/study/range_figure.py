@@ -11,7 +11,7 @@ import numpy as np
 from adaptive_lr.lr_range_test import RangeTestResult
 from adaptive_lr.range_figure import COLOURS, INTERVAL, RAW, SMOOTHED, loss_limits, magnitude
 from adaptive_lr.study.errors import require
-from adaptive_lr.study.figure import STYLE
+from adaptive_lr.study.figures.style import STYLE
 from adaptive_lr.study.range_tests import NAMES, RULES, spreads, value
 from adaptive_lr.study.recipe import OPTIMIZERS
 

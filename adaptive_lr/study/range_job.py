@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from adaptive_lr.lr_range_test import RangeTestResult
-from adaptive_lr.study.compare import make_console
 from adaptive_lr.study.errors import StudyError, require
+from adaptive_lr.study.progress import make_console
 from adaptive_lr.study.range_figure import draw
 from adaptive_lr.study.range_tests import NOTE, RangeStudy, markdown, record, sweep_all, terminal_table
 

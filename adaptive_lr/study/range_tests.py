@@ -14,9 +14,10 @@ from torch import Tensor, nn
 from adaptive_lr.lr_range_test import RangeTestResult, range_test
 from adaptive_lr.study.errors import StudyError, require
 from adaptive_lr.study.recipe import OPTIMIZERS, find_optimizer
+from adaptive_lr.study.references import describe
 from adaptive_lr.study.run import derive_seed, environment
 from adaptive_lr.study.study import check_workload
-from adaptive_lr.study.workload import Workload, describe, fingerprint, trainable
+from adaptive_lr.study.workload import Workload, fingerprint, trainable
 
 if TYPE_CHECKING:
     from rich.table import Table

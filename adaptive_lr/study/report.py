@@ -7,10 +7,12 @@ import io
 import math
 import textwrap
 from collections.abc import Sequence
+from statistics import median
 from typing import TYPE_CHECKING
 
 from adaptive_lr.study.errors import require
-from adaptive_lr.study.recipe import OPTIMIZERS, RECIPES
+from adaptive_lr.study.recipe import find_optimizer, find_recipe
+from adaptive_lr.study.reports import tables
 from adaptive_lr.study.statistics import Interval, mean_interval
 from adaptive_lr.study.summary import UNTRAINED, Cell, RecipeSummary
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-LESS_NEEDED = ("p", "good decades", "untrained", "validation loss")
+LESS_NEEDED = ("median", "wins", "p, Holm", "good decades", "untrained", "validation loss")
 """Columns left out one by one where a terminal is too narrow. The files have all."""
 
 NOTES = (
@@ -31,8 +33,10 @@ NOTES = (
     "Good decades: the widest stretch of LRs within one point of the best accuracy that any recipe reaches with "
     "this optimizer; 0 is a single LR, - is none.",
     f"Untrained: runs that diverged or ended above {UNTRAINED:.0%} of the loss at initialisation.",
-    "Against fixed: paired difference to the recipe without control, at that recipe's best LR; p: exact sign-flip "
-    "test (with n seeds never below 2/2^n).",
+    "Against fixed: paired difference to the recipe without control, at that recipe's best LR; wins: share of seeds in "
+    "which it is better; p, Holm: exact sign-flip test (with n seeds never below 2/2^n), after Holm's correction over "
+    "all recipes and optimizers here.",
+    "Losses of diverged runs count as the loss at initialisation; their accuracies count as they are.",
 )
 
 
@@ -48,13 +52,15 @@ def headings(summaries: Sequence[RecipeSummary]) -> list[str]:
         "recipe",
         "best LR",
         "test accuracy, %" if scored else "test loss",
+        "median",
         "validation loss",
         "LR sensitivity",
         *(["good decades"] if scored else []),
         "worst",
         "untrained",
         "against fixed, points" if scored else "against fixed, loss",
-        "p",
+        "wins",
+        "p, Holm",
     ]
 
 
@@ -71,6 +77,7 @@ def rows(summaries: Sequence[RecipeSummary], optimizer: str) -> list[list[str]]:
                 summary.recipe,
                 f"{summary.best.peak_lr:g}{'*' if summary.at_edge else ''}",
                 result,
+                f"{100.0 * summary.median:.1f}" if scored else f"{summary.median:.4g}",
                 f"{summary.validation_loss.mean:.3g}",
                 f"{summary.sensitivity:.3f}",
                 *([_decades(summary.good_decades)] if scored else []),
@@ -116,7 +123,7 @@ def _columns(summaries: Sequence[RecipeSummary], optimizer: str, left_out: Seque
 
 def _table(summaries: Sequence[RecipeSummary], optimizer: str, left_out: Sequence[str]) -> Table:
     table: Table = require("rich.table").Table(
-        title=OPTIMIZERS[optimizer].label,
+        title=find_optimizer(optimizer).label,
         title_justify="left",
         title_style="bold",
         box=require("rich.box").SIMPLE_HEAD,
@@ -128,8 +135,8 @@ def _table(summaries: Sequence[RecipeSummary], optimizer: str, left_out: Sequenc
         table.add_column(textwrap.fill(heading, width), justify="left" if index == 0 else "right", no_wrap=True)
     lines = rows(summaries, optimizer)
     for line, following in zip(lines, [*lines[1:], None], strict=True):
-        adaptive = RECIPES[line[0]].controllers is not None
-        last = following is None or RECIPES[following[0]].controllers is None
+        adaptive = find_recipe(line[0]).controllers is not None
+        last = following is None or find_recipe(following[0]).controllers is None
         table.add_row(*(line[i] for i, *_ in columns), style="bold" if adaptive else "", end_section=last)
     return table
 
@@ -140,8 +147,20 @@ def markdown(summaries: Sequence[RecipeSummary]) -> str:
     for optimizer in _optimizers(summaries):
         columns = headings(summaries)
         lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows(summaries, optimizer)]
-        parts.append(f"## {OPTIMIZERS[optimizer].label}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
+        parts.append(
+            f"## {find_optimizer(optimizer).label}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        )
     return "\n\n".join([*parts, "\n".join(f"- {note}" for note in NOTES)]) + "\n"
+
+
+def latex(summaries: Sequence[RecipeSummary]) -> str:
+    r"""The same tables as LaTeX: a booktabs ``tabular`` for each optimizer, under a comment with its name."""
+    columns = tuple(headings(summaries))
+    found = []
+    for optimizer in _optimizers(summaries):
+        lines = tuple(map(tuple, rows(summaries, optimizer)))
+        found.append(tables.latex(tables.Table(find_optimizer(optimizer).label, columns, lines)))
+    return "\n".join([*(f"% {note}" for note in NOTES), *found])
 
 
 def csv_text(summaries: Sequence[RecipeSummary]) -> str:
@@ -155,10 +174,11 @@ def csv_text(summaries: Sequence[RecipeSummary]) -> str:
         [
             *("optimizer", "recipe", "peak_lr", "seeds", "is_best", "diverged_runs", "untrained_runs"),
             "validation_loss",
-            *("test_loss", "test_loss_low", "test_loss_high"),
-            *("test_accuracy", "test_accuracy_low", "test_accuracy_high"),
+            *("test_loss", "test_loss_low", "test_loss_high", "test_loss_median"),
+            *("test_accuracy", "test_accuracy_low", "test_accuracy_high", "test_accuracy_median"),
             *("recipe_lr_sensitivity", "recipe_good_decades", "recipe_untrained_share"),
             *("recipe_difference", "recipe_difference_low", "recipe_difference_high", "recipe_difference_p"),
+            *("recipe_difference_p_holm", "recipe_win_rate"),
         ]
     )
     for summary in summaries:
@@ -169,10 +189,11 @@ def csv_text(summaries: Sequence[RecipeSummary]) -> str:
                     *(cell.optimizer, cell.recipe, repr(cell.peak_lr), len(cell.results)),
                     *(int(cell is summary.best), cell.diverged, cell.untrained),
                     sum(cell.validation_losses) / len(cell.results),
-                    *mean_interval(cell.test_losses),
-                    *(mean_interval(accuracies) if accuracies is not None else ("", "", "")),
+                    *(*mean_interval(cell.test_losses), median(cell.test_losses)),
+                    *((*mean_interval(accuracies), median(accuracies)) if accuracies is not None else ("",) * 4),
                     *(summary.sensitivity, summary.good_decades, summary.untrained),
-                    *(summary.difference if summary.difference is not None else ("", "", "", "")),
+                    *(summary.difference if summary.difference is not None else ("",) * 4),
+                    *("" if value is None else value for value in (summary.adjusted_p, summary.wins)),
                 ]
             )
     return output.getvalue()
@@ -202,10 +223,10 @@ def _worst(cell: Cell, scored: bool) -> str:
     return f"{100.0 * mean:.1f}" if scored else f"{mean:.4g}"
 
 
-def _difference(summary: RecipeSummary, scored: bool) -> tuple[str, str]:
-    if summary.difference is None:
-        return "", ""
-    mean, _, high, p_value = summary.difference
+def _difference(summary: RecipeSummary, scored: bool) -> tuple[str, str, str]:
+    if summary.difference is None or summary.wins is None or summary.adjusted_p is None:
+        return "", "", ""
+    mean, _, high, _ = summary.difference
     scale, digits = (100.0, ".1f") if scored else (1.0, ".2g")
     half = "" if math.isnan(high) else f" ± {scale * (high - mean):{digits}}"
-    return f"{scale * mean + 0.0:+{digits}}{half}", f"{p_value:.2f}"
+    return f"{scale * mean + 0.0:+{digits}}{half}", f"{summary.wins:.0%}", f"{summary.adjusted_p:.2f}"

@@ -10,8 +10,8 @@ import platform
 import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
-from functools import lru_cache
-from importlib.metadata import version
+from functools import lru_cache, partial
+from importlib.metadata import packages_distributions, version
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,19 @@ import torch
 
 from adaptive_lr import AdaptiveLR
 from adaptive_lr.study.errors import StudyError
-from adaptive_lr.study.recipe import EVALUATION_METRIC, BaseSchedule, Recipe, find_optimizer, find_recipe
-from adaptive_lr.study.workload import Evaluation, Split, Workload, fingerprint, load_workload, trainable
+from adaptive_lr.study.judging import judge
+from adaptive_lr.study.optimizer_choice import find_optimizer, optimizer_identity
+from adaptive_lr.study.recipe import EVALUATION_METRIC, BaseSchedule, Recipe, check_suited, find_recipe, recipe_identity
+from adaptive_lr.study.references import canonical
+from adaptive_lr.study.workload import Evaluation, Workload, fingerprint, load_workload, trainable
 
 NONFINITE_PATIENCE = 20
 """A run whose training loss was not finite this many times in a row has diverged. More than one, so that a recipe
 that recovers from a lost batch may; the same for all recipes."""
+
+
+PURPOSES = ("weights", "batches")
+"""What a run draws random numbers for."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class Run:
         peak_lr: the learning rate given, > 0: the peak of the schedule, or where a recipe that finds its own starts.
         seed: repetition; equal seeds share initial weights and batches over all recipes, optimizers and rates.
         steps: optimizer updates, >= 1.
+        settings: (name, value) of the recipe's declared settings that are not at their defaults, by name.
     """
 
     workload: str
@@ -47,24 +55,32 @@ class Run:
     peak_lr: float
     seed: int
     steps: int
+    settings: tuple[tuple[str, float], ...] = ()
 
     def configuration(self) -> dict[str, Any]:
-        """Everything that decides the result, as plain values."""
+        """Everything that decides the result, as plain values; nothing of where it is carried out."""
         return {
-            **asdict(self),
+            "workload": canonical(self.workload),
+            "optimizer": canonical(self.optimizer),
+            "recipe": canonical(self.recipe),
+            "peak_lr": self.peak_lr,
+            "seed": self.seed,
+            "steps": self.steps,
+            **({"settings": dict(self.settings)} if self.settings else {}),
             "workload_source": fingerprint(self.workload),
-            "optimizer_settings": dict(find_optimizer(self.optimizer).settings),
-            "recipe_identity": find_recipe(self.recipe).identity(self.steps),
+            "optimizer_settings": optimizer_identity(self.optimizer),
+            "recipe_identity": recipe_identity(self.recipe, self.steps),
             "adaptive_lr": _version(),
         }
 
     def key(self) -> str:
         """SHA-256 of the canonical configuration: the name of the result."""
-        canonical = json.dumps(self.configuration(), sort_keys=True, separators=(",", ":"), default=str)
-        return hashlib.sha256(canonical.encode()).hexdigest()
+        text = json.dumps(self.configuration(), sort_keys=True, separators=(",", ":"), default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
 
     def __str__(self) -> str:
-        return f"{self.recipe} with {self.optimizer} at peak LR {self.peak_lr:g}, seed {self.seed}"
+        settings = "".join(f", {name} {value:g}" for name, value in self.settings)
+        return f"{self.recipe} with {self.optimizer} at peak LR {self.peak_lr:g}{settings}, seed {self.seed}"
 
 
 @dataclass(frozen=True)
@@ -86,6 +102,7 @@ class RunResult:
         seconds: wall time. Runs that shared a machine are no measure of a recipe's cost.
         environment: versions and machine.
         error: the traceback of a failed run.
+        configuration: see `Run.configuration`; it says what makes this run another than a similar one.
     """
 
     run: Run
@@ -102,6 +119,7 @@ class RunResult:
     seconds: float = 0.0
     environment: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
+    configuration: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -128,6 +146,12 @@ def _version() -> str:
     return version("adaptive-lr")
 
 
+@lru_cache
+def _versions_of(module: str) -> dict[str, str]:
+    """Of the installed packages that bring a module: its own name need not be theirs."""
+    return {name: version(name) for name in packages_distributions().get(module, [])}
+
+
 def execute(run: Run, *, trace: Path | None = None) -> RunResult:
     """Carry out one run, on one thread, with torch's random state left as it was found.
 
@@ -136,10 +160,12 @@ def execute(run: Run, *, trace: Path | None = None) -> RunResult:
         trace: folder for the trace of an adaptive recipe, or None.
 
     Raises:
-        StudyError: the workload, optimizer or recipe does not exist, or the batches end too soon.
+        StudyError: the workload, optimizer or recipe does not exist, the recipe is not for the optimizer or needs what
+            is not installed, or the batches end too soon.
         Exception: whatever the workload raises.
     """
     started = time.perf_counter()
+    configuration = json.loads(json.dumps(run.configuration(), default=str))  # as it is read back
     key, recipe, workload = run.key(), find_recipe(run.recipe), load_workload(run.workload)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # two runs side by side with two threads each are several times slower
@@ -148,16 +174,23 @@ def execute(run: Run, *, trace: Path | None = None) -> RunResult:
             outcome = _train(run, recipe, workload, trace)
     finally:
         torch.set_num_threads(threads)
-    return RunResult(run, key, **outcome, seconds=time.perf_counter() - started, environment=environment())
+    seconds = time.perf_counter() - started
+    about = {
+        **environment(recipe),
+        "seeds": {purpose: derive_seed(workload.name, run.seed, purpose) for purpose in PURPOSES},
+    }
+    return RunResult(run, key, **outcome, seconds=seconds, environment=about, configuration=configuration)
 
 
-def environment() -> dict[str, Any]:
-    """Versions and machine, for the record."""
+def environment(recipe: Recipe | None = None) -> dict[str, Any]:
+    """Versions and machine, for the record; the version of what a recipe requires among them."""
     return {
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": np.__version__,
+        "scipy": version("scipy"),
         "adaptive_lr": _version(),
+        **({} if recipe is None or recipe.requires is None else _versions_of(recipe.requires[0])),
         "platform": platform.platform(),
         "cpus": os.cpu_count(),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -165,18 +198,26 @@ def environment() -> dict[str, Any]:
 
 
 def _train(run: Run, recipe: Recipe, workload: Workload, trace: Path | None) -> dict[str, Any]:
+    check_suited(recipe, run.optimizer)
     seed = derive_seed(workload.name, run.seed, "weights")
     torch.manual_seed(seed)
     model = workload.build_model(seed)
     torch.manual_seed(seed)  # what follows (dropout, say) must not depend on how many numbers the weights took
-    optimizer = find_optimizer(run.optimizer).build(trainable(workload, model, run.peak_lr), run.peak_lr)
-    schedule = recipe.schedule(optimizer, run.steps)
+    settings = dict(run.settings)
+    choice, groups = find_optimizer(run.optimizer), trainable(workload, model, run.peak_lr)
+    if recipe.optimizer is None:
+        optimizer = choice.build(groups, run.peak_lr)
+    else:
+        optimizer = recipe.call(recipe.optimizer, choice, groups, run.peak_lr, run.steps, settings=settings)
+    schedule: BaseSchedule = recipe.call(recipe.schedule, optimizer, run.steps, settings=settings)
+    update = None if recipe.update is None else recipe.call(recipe.update, optimizer, run.steps, settings=settings)
     control = None
     if recipe.controllers is not None:
         laws = recipe.controllers(run.steps)
         control = AdaptiveLR(optimizer, laws, schedule=schedule.per_step, trace=trace, model=model)
 
-    initial = _evaluate(workload, model, "validation")
+    initial = judge(workload, model, optimizer, "validation")
+    evaluate = partial(judge, workload, model, optimizer, seed=derive_seed(workload.name, run.seed, "statistics"))
     evaluations: list[tuple[int, float, float | None]] = [(0, *initial)]
     losses: list[float] = []
     rates: list[float] = []
@@ -187,20 +228,25 @@ def _train(run: Run, recipe: Recipe, workload: Workload, trace: Path | None) -> 
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         base = [float(group["lr"]) for group in optimizer.param_groups]
-        optimizer.step()
         losses.append(loss.item())
+        if update is None:
+            optimizer.step()
+        else:
+            update(losses[-1])
         rates.append(max(base if control is None else control.get_last_lr()))
         if control is not None:
             control.step(losses[-1])
         elif schedule.per_step is not None:
             schedule.per_step.step()
+        if schedule.per_loss is not None:
+            schedule.per_loss.step(losses[-1])
 
         nonfinite = 0 if math.isfinite(losses[-1]) else nonfinite + 1
         if nonfinite >= NONFINITE_PATIENCE:
             status = "diverged"
             break
         if step % workload.evaluation_interval == 0 or step == run.steps:
-            evaluation = _evaluate(workload, model, "validation")
+            evaluation = evaluate("validation")
             evaluations.append((step, *evaluation))
             _report(evaluation.loss, schedule, control)
         if control is not None and control.should_stop:
@@ -211,7 +257,8 @@ def _train(run: Run, recipe: Recipe, workload: Workload, trace: Path | None) -> 
         raise StudyError(
             f"workload {workload.name!r} gave only {len(losses)} batches for {run.steps} steps; they must not end"
         )
-    validation, test = _evaluate(workload, model, "validation"), _evaluate(workload, model, "test")
+    validation = evaluate("validation")
+    test = evaluate("test")
     if not (math.isfinite(validation.loss) and math.isfinite(test.loss)):
         status = "diverged"
     if status == "diverged":
@@ -233,17 +280,6 @@ def _train(run: Run, recipe: Recipe, workload: Workload, trace: Path | None) -> 
         "decisions": decisions,
         "num_decisions": num_decisions,
     }
-
-
-def _evaluate(workload: Workload, model: torch.nn.Module, split: Split) -> Evaluation:
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            loss, accuracy = workload.evaluate(model, split)
-    finally:
-        model.train(training)
-    return Evaluation(float(loss), None if accuracy is None else float(accuracy))
 
 
 def _report(loss: float, schedule: BaseSchedule, control: AdaptiveLR | None) -> None:

@@ -12,8 +12,9 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1]
 
 CONTROL = (
-    "adaptive.py", "changes.py", "controllers", "deliberation.py", "layer.py", "meter.py", "optimizers.py", "series.py",
-    "snapshot.py", "statistics.py",
+    "actuation.py", "adaptive.py", "base_schedule.py", "changes.py", "controllers", "deferred.py", "deliberation.py",
+    "lag.py", "layer.py", "meter.py", "metrics.py", "optimizers.py", "ranks.py", "readback.py", "rows.py", "series.py",
+    "snapshot.py", "statistics.py", "steps.py",
 )  # fmt: skip
 """What decides how an adaptive run goes. Traces, tables and figures do not."""
 

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import socket
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,18 @@ class ResultStore:
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         path = self.path(result.key)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
         try:
             temporary.write_text(json.dumps(_encode({"schema": SCHEMA, **asdict(result)}), allow_nan=False))
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Remove half-written files of processes of this machine that are gone."""
+        for path in self.directory.glob(f".*.{socket.gethostname()}.*.tmp"):
+            if not _is_alive(int(path.name.split(".")[-2])):
+                path.unlink(missing_ok=True)
 
     def load(self, key: str) -> RunResult | None:
         """Read a result; None if there is none that can be used.
@@ -87,8 +94,21 @@ class ResultStore:
         number = 0
         while (target := folder / f"{path.stem}.{number}.json").exists():
             number += 1
-        os.replace(path, target)
+        try:
+            os.replace(path, target)
+        except FileNotFoundError:  # another process was faster
+            return
         logger.warning("result file %s %s: moved to %s, and its run is done again", path.name, why, SET_ASIDE)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 def _encode(value: Any) -> Any:
@@ -104,7 +124,7 @@ def _encode(value: Any) -> Any:
 
 def _decode(record: dict[str, Any]) -> RunResult:
     return RunResult(
-        run=Run(**record.pop("run")),
+        run=_run(record.pop("run")),
         initial=_evaluation(record.pop("initial")),
         validation=_evaluation(record.pop("validation")),
         test=_evaluation(record.pop("test")),
@@ -114,6 +134,11 @@ def _decode(record: dict[str, Any]) -> RunResult:
         decisions=tuple(_decision(decision) for decision in record.pop("decisions")),
         **record,
     )
+
+
+def _run(record: dict[str, Any]) -> Run:
+    settings = tuple((name, float(value)) for name, value in record.pop("settings", ()))
+    return Run(**record, settings=settings)
 
 
 def _evaluation(value: Any) -> Evaluation | None:

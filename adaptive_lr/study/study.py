@@ -1,152 +1,234 @@
-"""A study: workload × recipes × optimizers × peak learning rates × seeds, and its folder."""
+"""A study: workloads × recipes × optimizers × learning rates × seeds × horizons, in one phase or in two."""
 
 from __future__ import annotations
 
 import logging
 import math
-import os
-import shutil
-from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
-from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
-from adaptive_lr.study.engine import Task, execute_all, num_jobs
+from adaptive_lr.study.budget import Budget, Point, centre_of
 from adaptive_lr.study.errors import StudyError
-from adaptive_lr.study.recipe import OPTIMIZERS, RECIPES, find_optimizer, find_recipe
-from adaptive_lr.study.run import Run, RunResult, derive_seed
-from adaptive_lr.study.store import ResultStore
-from adaptive_lr.study.workload import Workload, check_start, describe, load_workload
+from adaptive_lr.study.optimizer_choice import OPTIMIZERS, find_optimizer
+from adaptive_lr.study.recipe import COMPARED, find_recipe
+from adaptive_lr.study.references import describe
+from adaptive_lr.study.run import Run, derive_seed
+from adaptive_lr.study.workload import Workload, check_start, load_workload
 
-TENSORBOARD_SEED = 0
-"""The repetition whose runs are shown in TensorBoard."""
+FIRST_TUNING_SEED = 1000
+"""Tuning has repetitions of its own, from here on: what is reported never chose itself."""
+
+
+class Group(NamedTuple):
+    """What is tuned, and reported, on its own.
+
+    Attributes:
+        workload, optimizer, recipe: names or references.
+        steps: updates of a run.
+    """
+
+    workload: str
+    steps: int
+    optimizer: str
+    recipe: str
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """The first of two phases: every recipe tries as many settings, and the best on validation is carried out anew.
+
+    Args:
+        budgets: what may be tried, such as "default", "grid-7" and "search-20"; each leads to a choice of its own.
+        seeds: repetitions of each setting, >= 1; they are not those of the second phase.
+        centres: workload -> optimizer -> learning rate around which it is searched, the same for all recipes; where
+            there is none, the optimizer's `default_lr`.
+
+    Raises:
+        StudyError: something is unknown or out of range.
+    """
+
+    budgets: Sequence[str] = ("grid-7",)
+    seeds: int = 2
+    centres: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.budgets, str) or not self.budgets:
+            raise StudyError(f"tuning needs a list of budgets, got {self.budgets!r}")
+        for budget in self.budgets:
+            Budget.parse(budget)
+        if self.seeds < 1:
+            raise StudyError(f"tuning seeds must be >= 1, got {self.seeds}")
+        for workload, rates in self.centres.items():
+            for optimizer, rate in rates.items():
+                _check_rate(f"the centre of {workload} with {optimizer}", rate)
 
 
 @dataclass(frozen=True)
 class Study:
     """What is compared.
 
+    Without `tuning` every recipe is carried out at every learning rate with every seed. With it, in two phases: the
+    settings of its budget with seeds of their own, then the best of them with `seeds` fresh ones.
+
     Args:
-        workload: a reference that `load_workload` understands.
-        recipes: names of recipes; all by default.
-        optimizers: names of optimizers; all by default.
-        learning_rates: those given to every optimizer, > 0; None: each optimizer's own grid.
-        seeds: repetitions, >= 1, shared by all recipes.
+        workloads: references that `load_workload` understands.
+        recipes: names of recipes, or references to a `Recipe`.
+        optimizers: names of optimizers, or references to an `OptimizerChoice`; all that have a name by default.
+        learning_rates: those given to every optimizer, > 0, or those of each by name; None: each optimizer's own grid,
+            and with tuning the grid around the centre.
+        seeds: repetitions that are reported, 1 to 1000, shared by all recipes.
         steps: updates of each run, >= 1; None: the workload's own horizon.
+        horizons: multiples of that, > 0; each is a training of its own, with its own schedule to its own end.
+        tuning: the first of two phases, or None.
+        name: how the study is called.
 
     Raises:
         StudyError: something is unknown, missing or out of range.
     """
 
-    workload: str = "digits"
-    recipes: Sequence[str] = tuple(RECIPES)
+    workloads: Sequence[str] = ("digits",)
+    recipes: Sequence[str] = COMPARED
     optimizers: Sequence[str] = tuple(OPTIMIZERS)
-    learning_rates: Sequence[float] | None = None
+    learning_rates: Sequence[float] | Mapping[str, Sequence[float]] | None = None
     seeds: int = 5
     steps: int | None = None
+    horizons: Sequence[float] = (1.0,)
+    tuning: Tuning | None = None
+    name: str = "study"
 
     def __post_init__(self) -> None:
+        for name in ("workloads", "recipes", "optimizers", "horizons"):
+            if isinstance(getattr(self, name), str):
+                raise StudyError(f"{name} must be a list, got {getattr(self, name)!r}")
         if not self.recipes or not self.optimizers:
             raise StudyError("a study needs at least one recipe and one optimizer")
-        for name in self.recipes:
-            find_recipe(name)
+        if not self.workloads or not self.horizons:
+            raise StudyError("a study needs at least one workload and one horizon")
         for name in self.optimizers:
             find_optimizer(name)
-        if self.learning_rates is not None and not self.learning_rates:
-            raise StudyError("learning rates must not be empty")
-        for rate in self.learning_rates or ():
-            if not (math.isfinite(rate) and rate > 0.0):
-                raise StudyError(f"learning rates must be finite and > 0, got {rate}")
+        for name in self.recipes:
+            suited = find_recipe(name).optimizers
+            if suited is not None and not set(suited) & set(self.optimizers):
+                raise StudyError(f"recipe {name!r} is for {', '.join(suited)}, none of which the study has")
+        self._check_rates()
         if self.seeds < 1:
             raise StudyError(f"seeds must be >= 1, got {self.seeds}")
+        if self.seeds > FIRST_TUNING_SEED:
+            raise StudyError(f"seeds must be <= {FIRST_TUNING_SEED}, got {self.seeds}")
         if self.steps is not None and self.steps < 1:
             raise StudyError(f"steps must be >= 1, got {self.steps}")
+        for horizon in self.horizons:
+            if not (math.isfinite(horizon) and horizon > 0.0):
+                raise StudyError(f"horizons must be finite and > 0, got {horizon}")
+        if not self.name:
+            raise StudyError("a study needs a name")
+
+    def _check_rates(self) -> None:
+        given = self.learning_rates
+        if given is None:
+            return
+        by_optimizer = given if isinstance(given, Mapping) else dict.fromkeys(self.optimizers, given)
+        for optimizer, rates in by_optimizer.items():
+            if optimizer not in self.optimizers:
+                raise StudyError(f"learning rates are given for {optimizer!r}, which the study has not")
+            if not rates:
+                raise StudyError("learning rates must not be empty")
+            for rate in rates:
+                _check_rate("learning rates", rate)
+        if self.tuning is not None:
+            grids = [budget for budget in map(Budget.parse, self.tuning.budgets) if budget.kind == "grid"]
+            if not grids:
+                raise StudyError("learning rates are given, but no budget of the tuning is a grid")
+            for rates in by_optimizer.values():
+                if any(len(set(rates)) != grid.size for grid in grids):
+                    raise StudyError(f"{grids[0]} needs {grids[0].size} learning rates, got {len(set(rates))}")
 
     def peaks(self, optimizer: str) -> tuple[float, ...]:
         """The learning rates given to that optimizer, ascending, each once."""
-        chosen = find_optimizer(optimizer).learning_rates if self.learning_rates is None else self.learning_rates
+        given = self._given(optimizer)
+        chosen = find_optimizer(optimizer).learning_rates if given is None else given
+        if not chosen:
+            raise StudyError(f"optimizer {optimizer!r} has no learning rates of its own: give some")
         return tuple(sorted(set(chosen)))
 
+    def _given(self, optimizer: str) -> Sequence[float] | None:
+        given = self.learning_rates
+        return given.get(optimizer) if isinstance(given, Mapping) else given
+
+    def groups(self) -> list[Group]:
+        """What is tuned and reported on its own, in the order of tables."""
+        found = []
+        for workload in dict.fromkeys(self.workloads):
+            for steps in dict.fromkeys(self.steps_of(workload).values()):
+                for optimizer in dict.fromkeys(self.optimizers):
+                    for recipe in dict.fromkeys(self.recipes):
+                        suited = find_recipe(recipe).optimizers
+                        if suited is None or optimizer in suited:
+                            found.append(Group(workload, steps, optimizer, recipe))
+        return found
+
+    def steps_of(self, workload: str) -> dict[float, int]:
+        """Each horizon of a workload in updates."""
+        own = self.steps or load_workload(workload).total_steps
+        return {horizon: max(1, round(horizon * own)) for horizon in self.horizons}
+
+    def points(self, group: Group, budget: Budget) -> list[Point]:
+        """What a budget lets a group try."""
+        recipe, default = find_recipe(group.recipe), find_optimizer(group.optimizer).default_lr
+        centres = {} if self.tuning is None else self.tuning.centres.get(group.workload, {})
+        centre = centre_of(recipe, group.optimizer, default, centres)
+        return budget.points(recipe, centre, self._given(group.optimizer))
+
+    @property
+    def tuning_seeds(self) -> range:
+        """The repetitions of the first phase."""
+        return range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + (0 if self.tuning is None else self.tuning.seeds))
+
+    def tuning_runs(self) -> list[Run]:
+        """All runs of the first phase, each once. A budget of one setting needs none."""
+        groups = self.groups()
+        budgets = [] if self.tuning is None else [Budget.parse(budget) for budget in self.tuning.budgets]
+        tried = {
+            (group, point)
+            for group in groups
+            for budget in budgets
+            if budget.size > 1
+            for point in self.points(group, budget)
+        }
+        ordered = sorted(tried, key=lambda pair: (groups.index(pair[0]), pair[1]))
+        return [run_of(group, point, seed) for seed in self.tuning_seeds for group, point in ordered]
+
     def runs(self) -> list[Run]:
-        """All runs. Seeds are outermost, so that an interrupted study has whole grids of its first seeds."""
-        steps = self.steps or load_workload(self.workload).total_steps
+        """All runs of a study without tuning.
+
+        Seeds are outermost, so that an interrupted study has whole grids of its first seeds.
+        """
+        groups = self.groups()
         return [
-            Run(self.workload, optimizer, recipe, peak, seed, steps)
+            run_of(group, Point(peak), seed)
             for seed in range(self.seeds)
-            for optimizer in dict.fromkeys(self.optimizers)
-            for recipe in dict.fromkeys(self.recipes)
-            for peak in self.peaks(optimizer)
+            for group in groups
+            for peak in self.peaks(group.optimizer)
         ]
 
+    def runs_of(self, chosen: Sequence[tuple[Group, Point]]) -> list[Run]:
+        """All runs of the second phase, each once, for what the first has chosen."""
+        pairs = list(dict.fromkeys(chosen))
+        return [run_of(group, point, seed) for seed in range(self.seeds) for group, point in pairs]
 
-class StudyFolder:
-    """The folder of a study: where runs are carried out, kept and found again.
 
-    Attributes:
-        root: the folder.
-        store: its results.
-    """
+def run_of(group: Group, point: Point, seed: int) -> Run:
+    """One repetition of one setting."""
+    return Run(group.workload, group.optimizer, group.recipe, point.peak_lr, seed, group.steps, point.settings)
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
-        self.store = ResultStore(root / "results")
 
-    def prepare(self) -> None:
-        """Make the folder, and make sure that it can be written to before any work is done.
-
-        Raises:
-            StudyError: it cannot.
-        """
-        probe = self.store.directory / f".writable.{os.getpid()}"
-        try:
-            self.store.directory.mkdir(parents=True, exist_ok=True)
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise StudyError(f"cannot write to output folder {str(self.root)!r}: {error.strerror}") from error
-
-    def trace_path(self, run: Run) -> Path:
-        """Where TensorBoard finds a run."""
-        return self.root / "tensorboard" / run.optimizer / run.recipe / f"peak-lr={run.peak_lr:g}"
-
-    def finished(self, runs: Iterable[Run]) -> dict[Run, RunResult]:
-        """The results that are there already. Failed runs are not among them: they are done again."""
-        found = {run: self.store.load(run.key()) for run in runs}
-        return {run: result for run, result in found.items() if result is not None and result.ok}
-
-    def complete(self, runs: Sequence[Run], *, jobs: int | None = None) -> dict[Run, RunResult]:
-        """Carry out what is missing of some runs, and return all that there is then. Failed runs are not among them."""
-        found = self.finished(runs)
-        missing = [run for run in runs if run not in found]
-        found |= {result.run: result for result in self.carry_out(missing, jobs=jobs, tensorboard=False) if result.ok}
-        return {run: found[run] for run in runs if run in found}
-
-    def carry_out(
-        self, runs: Sequence[Run], *, jobs: int | None = None, tensorboard: bool = True
-    ) -> Generator[RunResult, None, None]:
-        """Carry out runs, and yield their results as they end.
-
-        Args:
-            runs: what to do, finished or not; ask `finished` first.
-            jobs: processes; None: one for each core.
-            tensorboard: whether adaptive runs of the first seed write a trace.
-        """
-
-        def tasks() -> Iterator[Task]:
-            for run in runs:
-                traced = (
-                    tensorboard and run.seed == TENSORBOARD_SEED and find_recipe(run.recipe).controllers is not None
-                )
-                path = self.trace_path(run) if traced else None
-                if path is not None:
-                    shutil.rmtree(path, ignore_errors=True)  # what an interrupted run may have left
-                yield run, path
-
-        with closing(execute_all(tasks(), self.store, jobs=num_jobs(jobs, len(runs)))) as results:
-            yield from results
+def group_of(run: Run) -> Group:
+    """What a run belongs to."""
+    return Group(run.workload, run.steps, run.optimizer, run.recipe)
 
 
 def check_workload(reference: str) -> Workload:
@@ -165,10 +247,16 @@ def check_workload(reference: str) -> Workload:
             with torch.no_grad():
                 initial = workload.evaluate(model, "validation")
             model.train()
-            for batch in islice(workload.batches(seed), 1):
+            batches: Iterator[object] = workload.batches(seed)
+            for batch in islice(batches, 1):
                 workload.loss(model, batch)
     except Exception as error:
         logging.getLogger(__name__).debug("workload %s raised", reference, exc_info=True)
         raise StudyError(f"workload {workload.name!r} raises before its first step: {describe(error)}") from error
     check_start(workload, initial)
     return workload
+
+
+def _check_rate(what: str, rate: float) -> None:
+    if not (math.isfinite(rate) and rate > 0.0):
+        raise StudyError(f"{what} must be finite and > 0, got {rate}")

@@ -5,19 +5,21 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from statistics import fmean
+from dataclasses import dataclass, replace
+from statistics import fmean, median
 
-from adaptive_lr.study.recipe import OPTIMIZERS, RECIPES
+from adaptive_lr.study.recipe import OPTIMIZERS, RECIPES, find_recipe
 from adaptive_lr.study.run import RunResult
 from adaptive_lr.study.statistics import (
     Interval,
     PairedDifference,
     clip_losses,
     decades_within,
+    holm,
     lr_sensitivity,
     mean_interval,
     paired_difference,
+    win_rate,
 )
 from adaptive_lr.study.workload import Evaluation
 
@@ -101,6 +103,8 @@ class RecipeSummary:
         untrained: share of all runs that are untrained, see `Cell.untrained`.
         difference: test accuracy (loss, without accuracies) minus that of the fixed partner, paired by seed, at the
             partner's best peak; None for fixed recipes and where nothing can be paired.
+        adjusted_p: its p-value after Holm, over all differences that are summarised together; None without one.
+        wins: share of those seeds in which it is the better one, a tie being half a win; None without a difference.
     """
 
     optimizer: str
@@ -116,6 +120,14 @@ class RecipeSummary:
     worst: Cell
     untrained: float
     difference: PairedDifference | None
+    adjusted_p: float | None = None
+    wins: float | None = None
+
+    @property
+    def median(self) -> float:
+        """Of the test accuracies at the best peak (of the losses, without accuracies)."""
+        accuracies = self.best.test_accuracies
+        return median(self.best.test_losses if accuracies is None else accuracies)
 
 
 def collect_cells(results: Iterable[RunResult]) -> list[Cell]:
@@ -124,8 +136,12 @@ def collect_cells(results: Iterable[RunResult]) -> list[Cell]:
     for result in results:
         if result.ok:
             groups[result.run.optimizer, result.run.recipe, result.run.peak_lr].append(result)
-    optimizers, recipes = list(OPTIMIZERS), list(RECIPES)
-    ordered = sorted(groups, key=lambda setting: (optimizers.index(setting[0]), recipes.index(setting[1]), setting[2]))
+    # In the order of the tables; a user's own come after those that have a name here.
+    optimizers, recipes = (
+        {name: place for place, name in enumerate(dict.fromkeys([*named, *(setting[i] for setting in groups)]))}
+        for i, named in enumerate((OPTIMIZERS, RECIPES))
+    )
+    ordered = sorted(groups, key=lambda setting: (optimizers[setting[0]], recipes[setting[1]], setting[2]))
     return [Cell(*setting, tuple(sorted(groups[setting], key=lambda result: result.run.seed))) for setting in ordered]
 
 
@@ -138,10 +154,13 @@ def summarise(results: Iterable[RunResult]) -> list[RecipeSummary]:
     targets: dict[str, float] = defaultdict(lambda: -math.inf)
     for (optimizer, _), cells in grids.items():
         targets[optimizer] = max([targets[optimizer], *(fmean(cell.test_accuracies or [-math.inf]) for cell in cells)])
-    return [
+    summaries = [
         _summarise(cells, best[setting], targets[setting[0]], _partner(setting, grids, best))
         for setting, cells in grids.items()
     ]
+    compared = [summary.difference for summary in summaries if summary.difference is not None]
+    adjusted = iter(holm([difference.p_value for difference in compared]).tolist())
+    return [s if s.difference is None else replace(s, adjusted_p=next(adjusted)) for s in summaries]
 
 
 def _summarise(cells: Sequence[Cell], best: Cell, target: float, partner: tuple[Cell, Cell] | None) -> RecipeSummary:
@@ -150,6 +169,7 @@ def _summarise(cells: Sequence[Cell], best: Cell, target: float, partner: tuple[
     complete = len(known) == len(cells)
     means = [fmean(values) for values in known]
     rates = [cell.peak_lr for cell in cells]
+    difference, wins = _difference(*partner) if partner is not None else (None, None)
     return RecipeSummary(
         optimizer=best.optimizer,
         recipe=best.recipe,
@@ -163,7 +183,8 @@ def _summarise(cells: Sequence[Cell], best: Cell, target: float, partner: tuple[
         good_decades=decades_within(rates, means, target=target, margin=NEAR_BEST) if complete else math.nan,
         worst=(cells[means.index(min(means))] if complete else max(cells, key=lambda cell: fmean(cell.test_losses))),
         untrained=sum(cell.untrained for cell in cells) / sum(len(cell.results) for cell in cells),
-        difference=_difference(*partner) if partner is not None else None,
+        difference=difference,
+        wins=wins,
     )
 
 
@@ -172,14 +193,17 @@ def _partner(
 ) -> tuple[Cell, Cell] | None:
     """The cell of an adaptive recipe at its partner's best peak, and the partner's cell there."""
     optimizer, recipe = setting
-    control = best.get((optimizer, RECIPES[recipe].partner or ""))
+    control = best.get((optimizer, find_recipe(recipe).partner or ""))
     if control is None:
         return None
     treated = [cell for cell in grids[setting] if cell.peak_lr == control.peak_lr]
     return (treated[0], control) if treated else None
 
 
-def _difference(treated: Cell, control: Cell) -> PairedDifference | None:
+def _difference(treated: Cell, control: Cell) -> tuple[PairedDifference, float] | tuple[None, None]:
+    """Of accuracies, or of losses, and the share of seeds in which `treated` is better."""
+    scored = treated.test_accuracies is not None
+
     def by_seed(cell: Cell) -> dict[int, float]:
         values = cell.test_accuracies if cell.test_accuracies is not None else cell.test_losses
         return {result.run.seed: value for result, value in zip(cell.results, values, strict=True)}
@@ -187,8 +211,10 @@ def _difference(treated: Cell, control: Cell) -> PairedDifference | None:
     first, second = by_seed(treated), by_seed(control)
     shared = sorted(first.keys() & second.keys())
     if not shared:
-        return None
-    return paired_difference([first[seed] for seed in shared], [second[seed] for seed in shared])
+        return None, None
+    pairs = [first[seed] for seed in shared], [second[seed] for seed in shared]
+    wins = win_rate(*pairs)
+    return paired_difference(*pairs), wins if scored else 1.0 - wins
 
 
 def _complete(values: Sequence[float | None]) -> list[float] | None:

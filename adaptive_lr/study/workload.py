@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import importlib
-import importlib.util
 import math
-import os
-import sys
 from collections.abc import Callable, Iterator
 from functools import lru_cache
-from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from adaptive_lr.study.errors import StudyError
-from adaptive_lr.study.sources import digest, is_own, own_files
+from adaptive_lr.study.references import describe, is_reference, load, own_file
+from adaptive_lr.study.sources import digest, own_files
 
 Split = Literal["validation", "test"]
 
@@ -97,16 +91,18 @@ def load_workload(reference: str) -> Workload:
         StudyError: there is no such workload, it cannot be imported, or it does not follow the protocol.
     """
     target = BUILT_IN.get(reference, reference)
-    place, separator, attribute = target.rpartition(":")
-    if not separator or not place or not attribute:
+    if not is_reference(target):
         raise StudyError(
             f"unknown workload {reference!r}; known: {', '.join(sorted(BUILT_IN))}, "
             "or your own as `file.py:attribute` or `module:attribute`"
         )
+    found = load(target, "workload")
+    if isinstance(found, Workload) and not isinstance(found, type):
+        return _checked(reference, found)
+    if not callable(found):
+        raise StudyError(f"workload {reference!r} is a {type(found).__name__}, no workload and nothing that makes one")
     try:
-        module = _import_file(Path(place)) if place.endswith(".py") else _import_module(place)
-        found = getattr(module, attribute)
-        workload = found if isinstance(found, Workload) and not isinstance(found, type) else found()
+        workload = found()
     except StudyError:
         raise
     except Exception as error:
@@ -139,7 +135,7 @@ def fingerprint(reference: str) -> str:
     layers = [load_workload(reference)]
     while (inner := _wrapped(layers[-1])) is not None and inner not in layers:
         layers.append(inner)
-    files = _reference_files(reference) + [file for layer in layers for file in own_files(type(layer))]
+    files = own_file(BUILT_IN.get(reference, reference)) + [file for layer in layers for file in own_files(type(layer))]
     identities = [str(getattr(layer, "identity", "")).encode() for layer in layers]
     return digest([*(file.read_bytes() for file in dict.fromkeys(files)), *identities])
 
@@ -157,50 +153,9 @@ def check_start(workload: Workload, evaluation: Evaluation) -> None:
         )
 
 
-def describe(error: BaseException) -> str:
-    """An exception as half a sentence: its type and the first line of its message."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
-
-
 def _wrapped(workload: Workload) -> Workload | None:
     candidates = (getattr(workload, name, None) for name in ("workload", "inner"))
     return next((candidate for candidate in candidates if isinstance(candidate, Workload)), None)
-
-
-def _reference_files(reference: str) -> list[Path]:
-    """The user's file that a reference names, which may hold no class but a function that makes the workload."""
-    place = BUILT_IN.get(reference, reference).rpartition(":")[0]
-    name = place if place.endswith(".py") else getattr(sys.modules[place], "__file__", None)
-    file = None if name is None else Path(name).resolve()
-    return [file] if file is not None and is_own(file) else []
-
-
-def _make_importable(folder: str) -> None:
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
-
-
-def _import_module(name: str) -> ModuleType:
-    # A user's own module usually lies in the folder the command is run from, as for `python -m`.
-    _make_importable(os.getcwd())
-    return importlib.import_module(name)
-
-
-def _import_file(path: Path) -> ModuleType:
-    if not path.is_file():
-        raise StudyError(f"workload file {str(path)!r} does not exist")
-    # The file may import its neighbours, as `python file.py` would let it, and what lies where the command is run.
-    _make_importable(os.getcwd())
-    _make_importable(str(path.resolve().parent))
-    name = f"adaptive_lr_workload_{hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:16]}"
-    specification = importlib.util.spec_from_file_location(name, path)
-    if specification is None or specification.loader is None:
-        raise StudyError(f"workload file {str(path)!r} is not a Python file")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[name] = module  # dataclasses and pickle look their module up by name
-    specification.loader.exec_module(module)
-    return module
 
 
 def _checked(reference: str, workload: object) -> Workload:

@@ -44,6 +44,15 @@ def test_every_undefined_number_and_missing_file_is_named_with_its_place(paper):
     assert "main.tex:6: no file 'generated/tables/other'" in str(caught.value)
 
 
+def test_text_in_a_folder_of_its_own_is_checked_too_and_the_nearest_name_is_said(paper):
+    (paper / "sections").mkdir()
+    (paper / "sections" / "results.tex").write_text("\n\\result{ours.medain} \\input{generated/tables/mian}")
+    with pytest.raises(StudyError) as caught:
+        check_text(paper)
+    assert "sections/results.tex:2: no result named 'ours.medain' (there is 'ours.median')" in str(caught.value)
+    assert "no file 'generated/tables/mian' (there is 'generated/tables/main')" in str(caught.value)
+
+
 def test_a_paper_without_numbers_says_what_to_do(tmp_path):
     (tmp_path / "main.tex").write_text(TEXT)
     with pytest.raises(StudyError, match="generate it from recorded results first"):

@@ -144,3 +144,32 @@ class BadTitle(Tiny):
 
 
 instance = Tiny()
+
+
+class DiesOnce(Tiny):
+    """Kills its process with SIGKILL in the third batch, unless some process did so before."""
+
+    def batches(self, seed):
+        import signal
+        from pathlib import Path
+
+        mark = Path(os.environ["TINY_DIED"]) / str(seed)
+        for number, batch in enumerate(super().batches(seed)):
+            if number == 2 and not mark.exists():
+                mark.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+            yield batch
+
+
+class Two(Tiny):
+    """Another workload beside the first."""
+
+    name = "two"
+    total_steps = 8
+
+
+class NormalisedAndDropped(Tiny):
+    """Batch normalisation after dropout: statistics depend on what is drawn."""
+
+    def build_model(self, seed):
+        return nn.Sequential(nn.Linear(8, 8), nn.Dropout(0.3), nn.BatchNorm1d(8), nn.Tanh(), nn.Linear(8, 2))

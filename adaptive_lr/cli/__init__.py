@@ -1,4 +1,4 @@
-"""The command line: `adaptive-lr compare`, `range-test`, `plot` and `explain`.
+"""The command line: `adaptive-lr compare`, `study`, `range-test`, `plot` and `explain`.
 
 Only click is imported at the top, so that `--help` answers at once.
 """
@@ -6,18 +6,19 @@ Only click is imported at the top, so that `--help` answers at once.
 from __future__ import annotations
 
 import logging
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
-EXIT_FAILURE = 1
-EXIT_INTERRUPTED = 130
-"""What shells report for a command that Ctrl-C ended."""
-
-MAX_LISTED_FAILURES = 20
+from adaptive_lr.cli.answers import (
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    OneSentence,
+    list_failures,
+    missing,
+    number_of_jobs,
+)
+from adaptive_lr.cli.study import study
 
 COMPARE_EXAMPLES = """\b
 Examples:
@@ -44,31 +45,6 @@ EXPLAIN_EXAMPLES = """\b
 Example:
   adaptive-lr explain runs/compare/tensorboard/sgd/cosine+guarded/peak-lr=1
 """
-
-
-class OneSentence(click.Group):
-    """A group whose every error is one sentence on stderr: no usage screen, no traceback."""
-
-    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
-        """Run the command; see `click.Command.main`."""
-        run: Callable[..., Any] = super().main
-        if not standalone_mode:
-            return run(*args, standalone_mode=False, **kwargs)
-        try:
-            sys.exit(run(*args, standalone_mode=False, **kwargs) or 0)
-        except click.exceptions.NoArgsIsHelpError as error:
-            click.echo(error.format_message())
-            sys.exit(error.exit_code)
-        except click.ClickException as error:
-            click.echo(f"adaptive-lr: {' '.join(error.format_message().split())}", err=True)
-            sys.exit(error.exit_code)
-        except (click.Abort, KeyboardInterrupt):
-            click.echo("adaptive-lr: stopped", err=True)
-            sys.exit(EXIT_INTERRUPTED)
-        except OSError as error:
-            sentence = str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
-            click.echo(f"adaptive-lr: {sentence}", err=True)
-            sys.exit(EXIT_FAILURE)
 
 
 @click.group(cls=OneSentence, context_settings={"help_option_names": ["-h", "--help"]})
@@ -112,37 +88,33 @@ def compare(
     Leaves a folder with the tables, a figure of loss against learning rate given, TensorBoard runs and one record a
     run. Every finished run is kept: after Ctrl-C or a crash, the same command goes on where it was.
     """
-    num_jobs = _jobs(jobs)
+    num_jobs = number_of_jobs(jobs)
     try:
-        from adaptive_lr.study.compare import InterruptedStudyError
         from adaptive_lr.study.compare import compare as carry_out
+        from adaptive_lr.study.progress import InterruptedStudyError
         from adaptive_lr.study.study import Study
     except ModuleNotFoundError as error:
-        raise _missing(error) from error
+        raise missing(error) from error
     from adaptive_lr.study.errors import StudyError
 
     try:
         defaults = Study()
-        study = Study(
-            workload=workload,
+        chosen = Study(
+            workloads=(workload,),
             recipes=recipes or defaults.recipes,
             optimizers=optimizers or defaults.optimizers,
             learning_rates=learning_rates or None,
             seeds=seeds,
             steps=steps,
         )
-        failed = carry_out(study, output, jobs=num_jobs, tensorboard=tensorboard)
+        failed = carry_out(chosen, output, jobs=num_jobs, tensorboard=tensorboard)
     except InterruptedStudyError as error:
         click.echo(f"adaptive-lr: {error}", err=True)
         context.exit(EXIT_INTERRUPTED)
     except StudyError as error:
         raise click.ClickException(str(error)) from error
     if failed:
-        click.echo(f"adaptive-lr: {len(failed)} runs failed; the same command tries them again:", err=True)
-        for result in failed[:MAX_LISTED_FAILURES]:
-            click.echo(f"  {result.run}: {result.error.strip().splitlines()[-1]}", err=True)
-        if len(failed) > MAX_LISTED_FAILURES:
-            click.echo(f"  and {len(failed) - MAX_LISTED_FAILURES} more (see results/ in {output})", err=True)
+        list_failures([(str(result.run), result.error) for result in failed], output)
         context.exit(EXIT_FAILURE)
 
 
@@ -177,7 +149,7 @@ def range_test(
         from adaptive_lr.study.range_job import carry_out
         from adaptive_lr.study.range_tests import RangeStudy
     except ModuleNotFoundError as error:
-        raise _missing(error) from error
+        raise missing(error) from error
     from adaptive_lr.study.errors import StudyError
 
     try:
@@ -203,7 +175,7 @@ def plot(schedule: tuple[str, ...], steps: int, output: Path) -> None:
         chosen = {text: schedules.from_text(text, total_steps=steps) for text in schedule}
         schedules.draw(chosen, steps, output)
     except ModuleNotFoundError as error:
-        raise _missing(error) from error
+        raise missing(error) from error
     except (ValueError, TypeError, OSError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(f"wrote {output}")
@@ -222,23 +194,4 @@ def explain(run: Path) -> None:
     click.echo(text)
 
 
-def _jobs(text: str) -> int | None:
-    if text == "auto":
-        return None
-    try:
-        number = int(text)
-    except ValueError:
-        raise click.ClickException(f"--jobs must be a number >= 1 or auto, got {text!r}") from None
-    if number < 1:
-        raise click.ClickException(f"--jobs must be >= 1 or auto, got {number}")
-    return number
-
-
-def _missing(error: ModuleNotFoundError) -> click.ClickException:
-    return click.ClickException(
-        f'{error.name} is not installed, and this command needs it: run `pip install "adaptive-lr[compare]"`'
-    )
-
-
-if __name__ == "__main__":
-    main()
+main.add_command(study)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-from adaptive_lr.study import OPTIMIZERS, RECIPES, Evaluation, Run, RunResult, summarise
-from adaptive_lr.study.figure import ERROR, draw
+from adaptive_lr.study import COMPARED, OPTIMIZERS, Evaluation, Run, RunResult, summarise
+from adaptive_lr.study.figures.learning_rates import ERROR, draw
 
 
 def results(seeds: int = 3) -> list[RunResult]:
@@ -22,7 +22,7 @@ def results(seeds: int = 3) -> list[RunResult]:
             test=Evaluation(0.3, 0.9),
         )
         for optimizer in OPTIMIZERS
-        for recipe in RECIPES
+        for recipe in COMPARED
         for peak in (0.01, 0.1, 10.0)
         for seed in range(seeds)
     ]

@@ -1,0 +1,69 @@
+"""How the command line answers when something is wrong: one sentence, and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+EXIT_FAILURE = 1
+EXIT_INTERRUPTED = 130
+"""What shells report for a command that Ctrl-C ended."""
+
+MAX_LISTED_FAILURES = 20
+
+
+class OneSentence(click.Group):
+    """A group whose every error is one sentence on stderr: no usage screen, no traceback."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **kwargs: Any) -> Any:
+        """Run the command; see `click.Command.main`."""
+        run: Callable[..., Any] = super().main
+        if not standalone_mode:
+            return run(*args, standalone_mode=False, **kwargs)
+        try:
+            sys.exit(run(*args, standalone_mode=False, **kwargs) or 0)
+        except click.exceptions.NoArgsIsHelpError as error:
+            click.echo(error.format_message())
+            sys.exit(error.exit_code)
+        except click.ClickException as error:
+            click.echo(f"adaptive-lr: {' '.join(error.format_message().split())}", err=True)
+            sys.exit(error.exit_code)
+        except (click.Abort, KeyboardInterrupt):
+            click.echo("adaptive-lr: stopped", err=True)
+            sys.exit(EXIT_INTERRUPTED)
+        except OSError as error:
+            sentence = str(error) if error.filename is None else f"{error.filename}: {error.strerror}"
+            click.echo(f"adaptive-lr: {sentence}", err=True)
+            sys.exit(EXIT_FAILURE)
+
+
+def list_failures(failed: list[tuple[str, str]], folder: object) -> None:
+    """Say on stderr which runs failed, and why: (run, traceback) of each."""
+    click.echo(f"adaptive-lr: {len(failed)} runs failed; the same command tries them again:", err=True)
+    for run, error in failed[:MAX_LISTED_FAILURES]:
+        click.echo(f"  {run}: {error.strip().splitlines()[-1]}", err=True)
+    if len(failed) > MAX_LISTED_FAILURES:
+        click.echo(f"  and {len(failed) - MAX_LISTED_FAILURES} more (see results/ in {folder})", err=True)
+
+
+def number_of_jobs(text: str) -> int | None:
+    """From `--jobs`: None is one for each core."""
+    if text == "auto":
+        return None
+    try:
+        number = int(text)
+    except ValueError:
+        raise click.ClickException(f"--jobs must be a number >= 1 or auto, got {text!r}") from None
+    if number < 1:
+        raise click.ClickException(f"--jobs must be >= 1 or auto, got {number}")
+    return number
+
+
+def missing(error: ModuleNotFoundError) -> click.ClickException:
+    """The sentence for a package that only some commands need."""
+    return click.ClickException(
+        f'{error.name} is not installed, and this command needs it: run `pip install "adaptive-lr[compare]"`'
+    )
