@@ -12,23 +12,17 @@ writes `results/robustness.json` and `results/robustness.md` beside this file.
 
 from __future__ import annotations
 
-import argparse
 import json
-import platform
-import shlex
-import sys
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 
 from adaptive_lr.study import Run, RunResult, StudyError, StudyFolder
-from adaptive_lr.study.sources import control_digest
 from adaptive_lr.study.statistics import lr_sensitivity
 from adaptive_lr.study.study import check_workload
 from adaptive_lr.study.summary import Cell, collect_cells
+from experiments.records import carried_out, header, options, parsed
 from experiments.robustness_tables import markdown, row
 from experiments.workloads import TUNING
 
@@ -42,8 +36,6 @@ NEIGHBOURS = range(-3, 4)
 
 ABOVE = range(4)
 """Half-decades above the tuned learning rate: 1, 3, 10 and 30 times as much."""
-
-RECORD = Path(__file__).parent / "results"
 
 
 @dataclass(frozen=True)
@@ -174,22 +166,10 @@ def outcome(cell: Cell) -> Outcome:
     )
 
 
-def header(seeds: int) -> dict[str, object]:
-    """What the numbers were made with."""
-    packages = ("adaptive-lr", "torch", "numpy", "scikit-learn")
-    return {
-        "command": shlex.join(["python", "-m", "experiments.robustness", *sys.argv[1:]]),
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "seeds": seeds,
-        "control_sha256": control_digest(),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in packages}},
-    }
-
-
 def write(pairs: Sequence[Pair], seeds: int, folder: Path) -> None:
     """Write the record: every outcome as JSON, the tables as Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
-    about = header(seeds)
+    about = header("robustness", seeds)
     lines = ",\n".join(json.dumps(asdict(pair)) for pair in pairs)  # a line for each pair: short, and differences show
     (folder / "robustness.json").write_text(f'{{"about": {json.dumps(about)},\n"pairs": [\n{lines}\n]}}\n')
     (folder / "robustness.md").write_text(markdown(pairs, about))
@@ -197,18 +177,10 @@ def write(pairs: Sequence[Pair], seeds: int, folder: Path) -> None:
 
 def main() -> None:
     """Parse the command line, carry out what is missing, print a line for each pair, and write the record."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.robustness", description="Any learning rate?")
-    parser.add_argument("--workloads", nargs="+", metavar="NAME", default=list(TUNING), choices=list(TUNING),
-                        help=f"of: {', '.join(TUNING)}; default: all")  # fmt: skip
-    parser.add_argument("--seeds", type=int, default=3, help="repetitions (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, default=2, help="processes (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=Path("runs/robustness"), help="runs (default: %(default)s)")
-    parser.add_argument("--record", type=Path, default=RECORD, help="tables (default: results/ beside this file)")
-    arguments = parser.parse_args()
-    if arguments.seeds < 1 or arguments.jobs < 1:
-        parser.error("--seeds and --jobs must be at least 1")
-    pairs = []
-    try:
+    arguments = parsed(options("robustness", "Any learning rate?", seeds=3, workloads=list(TUNING)))
+
+    def study() -> list[Pair]:
+        pairs = []
         for name in arguments.workloads:
             folder = StudyFolder(arguments.output / name)
             folder.prepare()
@@ -216,10 +188,9 @@ def main() -> None:
                 bench = Bench(name, optimizer, folder, seeds=arguments.seeds, jobs=arguments.jobs)
                 pairs.append(bench.measure())
                 print(row(pairs[-1]), flush=True)
-    except KeyboardInterrupt:
-        sys.exit(f"stopped: finished runs are kept in {arguments.output}; run the same command again to go on")
-    except StudyError as error:
-        sys.exit(f"robustness: {error}")
+        return pairs
+
+    pairs = carried_out("robustness", study, arguments.output)
     write(pairs, arguments.seeds, arguments.record)
     print((arguments.record / "robustness.md").read_text())
 

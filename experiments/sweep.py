@@ -79,7 +79,9 @@ def main() -> None:
         folder = StudyFolder(arguments.output / name)
         folder.prepare()
         for optimizer, grid in GRIDS.items():
-            runs = Study(known[name], recipes=("cosine",), optimizers=(optimizer,), learning_rates=grid, seeds=1).runs()
+            runs = Study(
+                (known[name],), recipes=("cosine",), optimizers=(optimizer,), learning_rates=grid, seeds=1
+            ).runs()
             results = folder.complete(runs, jobs=arguments.jobs)
             print(row(name, optimizer, list(results.values())), flush=True)
 

@@ -13,11 +13,11 @@ README = ROOT / "README.md"
 pytestmark = pytest.mark.skipif(not README.exists(), reason="the README is not beside the tests")
 
 
-def blocks() -> list[str]:
-    return re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
+def blocks(language: str = "python") -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("index", range(2))
+@pytest.mark.parametrize("index", range(3))
 def test_every_python_block_runs(index: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     code = blocks()[index]
@@ -33,7 +33,24 @@ def test_every_python_block_runs(index: int, tmp_path: Path, monkeypatch: pytest
 
 
 def test_no_block_is_left_out() -> None:
-    assert len(blocks()) == 2
+    assert (len(blocks()), len(blocks("toml"))) == (3, 1)
+
+
+def test_a_model_of_ones_own_is_compared_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its two files, with fewer seeds and points for the time of this test, by its command."""
+    from click.testing import CliRunner
+
+    from adaptive_lr.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_workload.py").write_text(next(block for block in blocks() if "class MyWorkload" in block))
+    (declared,) = blocks("toml")
+    small = declared.replace("grid-7", "grid-2").replace("seeds = 10", "seeds = 1").replace("seeds = 2", "seeds = 1")
+    (tmp_path / "study.toml").write_text(small)
+    result = CliRunner().invoke(main, ["study", "run", "study.toml", "--jobs", "1"])
+    assert result.exit_code == 0, result.output
+    tables = "".join(path.read_text() for path in (tmp_path / "runs/study/reports").rglob("*.md"))
+    assert all(f"| {word} |" in tables for word in ("cosine", "cosine+guarded", "wsd", "50", "100"))
 
 
 def test_every_file_the_readme_names_exists() -> None:

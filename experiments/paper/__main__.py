@@ -1,8 +1,8 @@
 """The paper from recorded results: `python -m experiments.paper [--check] [--no-pdf]`.
 
-Reads `experiments/results/*.json`, writes `paper/generated/`, checks that the text names nothing that is not there, and
-typesets `paper/main.pdf` where LaTeX is installed. `--check` writes nothing and fails where `paper/generated/` is not
-what the results make.
+Reads `experiments/results/*.json` and the records of the benchmark, writes `paper/generated/`, checks that the text
+names nothing that is not there, and typesets `paper/main.pdf` where LaTeX is installed. `--check` writes nothing and
+fails where `paper/generated/` is not what the results make.
 """
 
 from __future__ import annotations
@@ -25,15 +25,23 @@ from adaptive_lr.study.paper import (
     stale,
     write_generated,
 )
-from experiments.paper import Part, robustness
+from experiments.paper import Part, cost, faults, no_harm, robustness, tuning_budget
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "paper"
 RESULTS = ROOT / "experiments" / "results"
 COMMAND = "make paper"
 
-PARTS: Mapping[str, Callable[[Mapping[str, Any]], Part]] = {"robustness.json": robustness.part}
+PARTS: Mapping[str, Callable[[Mapping[str, Any]], Part]] = {
+    "robustness.json": robustness.part,
+    "no_harm.json": no_harm.part,
+    "faults.json": faults.part,
+    "tuning_budget.json": tuning_budget.part,
+}
 """Recorded result -> what the paper takes from it."""
+
+BENCHMARKS = Path("kernels", "benchmarks", "results")
+"""Below the root: where the benchmark leaves a record for each device; the paper takes those that are there."""
 
 
 def generated(results: Path = RESULTS) -> dict[str, str | bytes]:
@@ -42,22 +50,26 @@ def generated(results: Path = RESULTS) -> dict[str, str | bytes]:
     Raises:
         StudyError: a record is missing, or two studies give the same name.
     """
-    numbers: dict[str, str] = {}
-    files: dict[str, str | bytes] = {}
+    root = results.parents[1]
+    parts: dict[Path, Part] = {}
     for name, make in PARTS.items():
         path = results / name
         if not path.is_file():
             raise StudyError(f"there is no record {path}; experiments/README.md says what makes it")
-        part = make(json.loads(path.read_text()))
-        head = provenance([path], path.parents[2], COMMAND)
+        parts[path] = make(json.loads(path.read_text()))
+    for path in sorted((root / BENCHMARKS).glob("*.json")):
+        parts[path] = cost.part(json.loads(path.read_text()), path.stem)
+    numbers: dict[str, str] = {}
+    files: dict[str, str | bytes] = {}
+    for path, part in parts.items():
+        head = provenance([path], root, COMMAND)
         repeated = numbers.keys() & part.numbers.keys()
         if repeated:
-            raise StudyError(f"{name} gives numbers that another record gives too: {', '.join(sorted(repeated))}")
+            raise StudyError(f"{path.name} gives numbers that another record gives too: {', '.join(sorted(repeated))}")
         numbers |= part.numbers
         files |= {f"tables/{table}.tex": head + text for table, text in part.tables.items()}
         files |= {f"figures/{figure}": contents for figure, contents in part.figures.items()}
-    head = provenance([results / name for name in PARTS], results.parents[1], COMMAND)
-    files[NUMBERS] = head + numbers_tex(numbers)
+    files[NUMBERS] = provenance(parts, root, COMMAND) + numbers_tex(numbers)
     return files
 
 

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 from adaptive_lr.study.paper import escape
 
+OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
+"""Names of optimizers -> how they are called."""
+
 
 def number(value: float, digits: int = 3) -> str:
     """A number to so many significant digits, as mathematics: 0.00123, 1.2 x 10^-5, -3.4."""
@@ -49,4 +52,4 @@ def tabular(
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-__all__ = ["escape", "number", "percent", "points", "tabular"]
+__all__ = ["OPTIMIZERS", "escape", "number", "percent", "points", "tabular"]

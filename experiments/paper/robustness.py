@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import io
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
-from adaptive_lr.study.figure import STYLE
+from adaptive_lr.study.figures.style import BLUE, PAGE, VERMILION, new_figure
 from experiments.paper import Part
-from experiments.paper.latex import escape, number, percent, points, tabular
+from experiments.paper.drawing import pdf, styled
+from experiments.paper.latex import OPTIMIZERS, escape, number, percent, points, tabular
 from experiments.robustness import Outcome, Pair
 from experiments.robustness_tables import FACTORS, gaps, ratio
 
-OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW"}
-
 LOOKS: Mapping[str, dict[str, Any]] = {
     "cosine": {"color": "0.25", "linestyle": (0, (3.0, 1.6)), "linewidth": 1.0, "marker": "o", "markersize": 2.2},
-    "cosine+guarded": {"color": "#0072B2", "linewidth": 1.6, "marker": "o", "markersize": 3.0},
-    "automatic": {"color": "#D55E00", "linewidth": 1.6, "marker": "D", "markersize": 2.6},
+    "cosine+guarded": {"color": BLUE, "linewidth": 1.6, "marker": "o", "markersize": 3.0},
+    "automatic": {"color": VERMILION, "linewidth": 1.6, "marker": "D", "markersize": 2.6},
 }
+SMALL: Mapping[str, Any] = {
+    "font.size": 6.5, "axes.titlesize": 7.0, "axes.labelsize": 7.0, "xtick.labelsize": 6.0, "ytick.labelsize": 6.0,
+    "legend.fontsize": 7.5, "figure.constrained_layout.use": False,
+}  # fmt: skip
+"""For many small panels, whose places are given: laying them out takes as long as drawing them."""
+
 LABELS = {"cosine": "cosine", "cosine+guarded": "the same, guarded", "automatic": "automatic"}
 
 
@@ -117,53 +122,60 @@ def _too_large(pairs: Sequence[Pair]) -> str:
 
 def _figure(pairs: Sequence[Pair]) -> bytes:
     """Test error (or loss) against the learning rate given: a panel for each workload, a row for each optimizer."""
-    import matplotlib
-    from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
-    from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter, NullLocator
+    from matplotlib.ticker import FixedLocator, FormatStrFormatter, NullFormatter, NullLocator
 
     names = list(dict.fromkeys(pair.workload for pair in pairs))
     per_row = -(-len(names) // 2)
-    with matplotlib.rc_context({**STYLE, "font.size": 6.5, "axes.titlesize": 7.0, "axes.labelsize": 7.0,
-                                "xtick.labelsize": 6.0, "ytick.labelsize": 6.0, "legend.fontsize": 7.0}):  # fmt: skip
-        figure = Figure(figsize=(6.3, 6.1))
+    found = {(pair.workload, pair.optimizer): pair for pair in pairs}
+    with styled(SMALL):
+        figure = new_figure(PAGE, 6.4)
         panels = figure.subplots(4, per_row, squeeze=False)
-        for axes in panels.flat:
-            axes.set_visible(False)
-        for index, name in enumerate(names):
-            for row, optimizer in enumerate(OPTIMIZERS):
-                pair = next((p for p in pairs if (p.workload, p.optimizer) == (name, optimizer)), None)
-                if pair is None:
-                    continue
-                axes = panels[2 * (index // per_row) + row][index % per_row]
-                axes.set_visible(True)
+        figure.subplots_adjust(left=0.085, right=0.995, bottom=0.06, top=0.915, wspace=0.42, hspace=0.36)
+        for index, axes in enumerate(panels.flat):
+            row, column = divmod(index, per_row)
+            place = per_row * (row // 2) + column
+            optimizer = list(OPTIMIZERS)[row % 2]
+            pair = found.get((names[place], optimizer)) if place < len(names) else None
+            if pair is None:
+                axes.set_visible(False)
+                continue
+            curves = {recipe: _curve(outcomes) for recipe, outcomes in pair.decades.items()}
+            ((_, level),) = _curve([pair.tuned])
+            for recipe, points_of_one in curves.items():
+                axes.plot(*zip(*points_of_one, strict=True), **LOOKS[recipe])
+            axes.axhline(level, color="0.5", linewidth=0.7, linestyle=":")
+            axes.set(xscale="log", yscale="log")
+            lrs, values = zip(*(point for curve in curves.values() for point in curve), strict=True)
+            axes.xaxis.set_major_locator(FixedLocator(_decades(min(lrs), max(lrs), (1.0,), most=4)))
+            axes.yaxis.set_major_locator(FixedLocator(_decades(min(*values, level), max(values), (1.0, 3.0), most=5)))
+            axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+            for axis in (axes.xaxis, axes.yaxis):
+                axis.set_minor_locator(NullLocator())
+                axis.set_minor_formatter(NullFormatter())
+            axes.grid(True)
+            if row % 2 == 0:
+                axes.set_title(names[place] + ("" if pair.tuned.test_accuracy is not None else " (loss)"))
+            if column == 0:
                 scored = pair.tuned.test_accuracy is not None
-                for recipe, outcomes in pair.decades.items():
-                    values = [_error(outcome) if scored else outcome.test_loss for outcome in outcomes]
-                    axes.plot([outcome.lr for outcome in outcomes], values, **LOOKS[recipe])
-                level = _error(pair.tuned) if scored else pair.tuned.test_loss
-                axes.axhline(level, color="0.5", linewidth=0.7, linestyle=":")
-                axes.set(xscale="log", yscale="log")
-                axes.xaxis.set_major_locator(LogLocator(numticks=4))
-                axes.xaxis.set_minor_locator(NullLocator())
-                axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=6))
-                axes.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-                axes.yaxis.set_minor_formatter(NullFormatter())
-                axes.grid(True, color="0.92", linewidth=0.5)
-                axes.set_axisbelow(True)
-                if row == 0:
-                    axes.set_title(name + ("" if scored else " (loss)"), fontweight="bold")
-                if index % per_row == 0:
-                    axes.set_ylabel(f"{OPTIMIZERS[optimizer]}\ntest error, %")
+                axes.set_ylabel(f"{OPTIMIZERS[optimizer]}\n{'test error, %' if scored else 'test loss'}")
         handles = [Line2D([], [], label=LABELS[recipe], **look) for recipe, look in LOOKS.items()]
         handles.append(Line2D([], [], color="0.5", linewidth=0.7, linestyle=":", label="cosine, tuned"))
-        figure.legend(handles=handles, loc="outside upper center", ncols=4, frameon=False)
-        figure.supxlabel("learning rate given", fontsize=7.0)
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="pdf", metadata={"CreationDate": None, "Producer": None})
-    return buffer.getvalue()
+        figure.legend(handles=handles, loc="upper center", ncols=4)
+        figure.supxlabel("learning rate given", fontsize=7.5, y=0.005)
+        return pdf(figure)
 
 
-def _error(outcome: Outcome) -> float:
-    assert outcome.test_accuracy is not None
-    return 100.0 * (1.0 - outcome.test_accuracy)
+def _curve(outcomes: Sequence[Outcome]) -> list[tuple[float, float]]:
+    """(learning rate, test error in percent, or test loss where there is no accuracy)."""
+    return [
+        (one.lr, one.test_loss if one.test_accuracy is None else 100.0 * (1.0 - one.test_accuracy)) for one in outcomes
+    ]
+
+
+def _decades(low: float, high: float, leading: Sequence[float], *, most: int) -> list[float]:
+    """Round numbers from `low` to `high` (a little beyond, that there are some), thinned out to so many at most."""
+    exponents = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
+    marks = [lead * 10.0**exponent for exponent in exponents for lead in leading]
+    inside = [mark for mark in marks if low / 1.1 <= mark <= high * 1.1]
+    return inside[:: -(-len(inside) // most)] if inside else []

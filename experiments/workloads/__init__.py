@@ -40,3 +40,9 @@ ON_DISK = {
     "cifar10": f"{_PACKAGE}.cifar10:CIFAR10",
 }
 """Name -> reference of the workloads whose files must be there already; see `torchvision_files`."""
+
+ON_GPU = {
+    "gpt-10m": f"{_PACKAGE}.on_gpu.gpt:LargeByteGPT",
+    "resnet18": f"{_PACKAGE}.on_gpu.resnet:ResNet18",
+}
+"""Name -> reference of the workloads whose size asks for a GPU; they are in no record. `resnet18` needs files."""

@@ -1,0 +1,80 @@
+"""What the benchmark gives the paper: `kernels/benchmarks/results/<device>.json` -> numbers and a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.paper import Part
+from experiments.paper.latex import escape, number, percent, tabular
+
+CONTROL, TRAINING = "control of ", "training step of "
+"""How the names of the cases begin that say what control costs."""
+
+SHORT = {
+    "guarded(), steady state": "guarded",
+    "guarded(), watching": "guarded-watching",
+    "guarded()": "guarded",
+    "clip_grad_norm_": "clip",
+    "torch._foreach_norm": "norm",
+    "no control": "none",
+}
+
+
+def part(record: Mapping[str, Any], device: str) -> Part:
+    """All of it.
+
+    Args:
+        record: the contents of a benchmark's record.
+        device: its file's name without the suffix.
+    """
+    rows = [row for row in record["rows"] if row["case"].startswith((CONTROL, TRAINING))]
+    prefix = f"cost.{slug(device)}"
+    numbers = {
+        f"{prefix}.device": escape(record["device"]),
+        f"{prefix}.bandwidth": rf"${record['read_bandwidth'] / 1e9:.1f}$\,GB/s",
+    }
+    for row in rows:
+        name = f"{prefix}.{_kind(row)}.{slug(_subject(row))}.threads-{row['threads']}.{_way(row)}"
+        numbers[f"{name}.ratio"] = number(row["ratio"])
+        numbers[f"{name}.time"] = time(row["seconds"])
+        if _kind(row) == "training" and row["way"] != row["baseline"]:
+            numbers[f"{name}.overhead"] = percent(row["ratio"] - 1.0)
+    return Part(numbers, {f"cost-{slug(device)}": _table(rows)} if rows else {})
+
+
+def slug(text: str) -> str:
+    """A text as part of a name: its words before a bracket or a comma, small, joined by hyphens."""
+    plain = re.split(r"[(,]", text)[0]
+    return re.sub(r"[^a-z0-9]+", "-", plain.lower()).strip("-")
+
+
+def time(seconds: float) -> str:
+    """A time in microseconds, or milliseconds from one on."""
+    if abs(seconds) < 1e-3:
+        return rf"${1e6 * seconds:.3g}$\,\textmu s"
+    return rf"${1e3 * seconds:.3g}$\,ms"
+
+
+def _kind(row: Mapping[str, Any]) -> str:
+    return "control" if row["case"].startswith(CONTROL) else "training"
+
+
+def _subject(row: Mapping[str, Any]) -> str:
+    subject: str = row["case"].removeprefix(CONTROL).removeprefix(TRAINING)
+    return subject
+
+
+def _way(row: Mapping[str, Any]) -> str:
+    return SHORT.get(row["way"], slug(row["way"]))
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    cells, previous = [], ""
+    for row in rows:
+        case = row["case"] if row["case"] != previous else ""
+        previous = row["case"]
+        baseline = "" if row["way"] == row["baseline"] else number(row["ratio"]) + r"$\times$"
+        cells.append([escape(case), escape(row["way"]), str(row["threads"]), time(row["seconds"]), baseline])
+    return tabular("llrrr", ["", "", "threads", "time", "ratio"], cells)

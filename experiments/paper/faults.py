@@ -1,0 +1,117 @@
+"""What the study of spikes and faults gives the paper: `results/faults.json` -> numbers, two tables, a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import fmean
+from typing import Any
+
+from adaptive_lr.study.figures.style import BLUE, COLUMN, VERMILION, legend_above, new_figure
+from adaptive_lr.study.statistics import binomial_rate
+from experiments.faults_tables import CLEAN, OF_ADAM, alarms_per_10000, cell, harm, settings
+from experiments.paper import Part
+from experiments.paper.drawing import pdf, styled
+from experiments.paper.latex import OPTIMIZERS, escape, number, percent, tabular
+
+NAMES = {"cosine": "cosine", "cosine+guarded": "guarded"}
+
+
+def part(record: Mapping[str, Any]) -> Part:
+    """All of it.
+
+    Args:
+        record: the contents of `results/faults.json`.
+    """
+    numbers = {
+        "faults.seeds": str(record["about"]["seeds"]),
+        "faults.control": rf"\texttt{{{record['about']['control_sha256'][:12]}}}",
+    }
+    for suite, optimizer, recipe in settings(record):
+        if suite != CLEAN:
+            numbers |= _of_suite(record, suite, optimizer, recipe)
+    for one in record["suites"]:
+        if one["suite"] == OF_ADAM:
+            name = "guarded" if one["recipe"].endswith("+guarded") else "constant"
+            numbers[f"faults.{OF_ADAM}.{name}.highest"] = number(max(one["highest_loss"]), 2)
+            numbers[f"faults.{OF_ADAM}.{name}.interventions"] = number(fmean(one["interventions"]), 2)
+    for one in record["simulated"]:
+        prefix = f"faults.simulated.{one['sigma']:g}"
+        numbers[f"{prefix}.caught"] = percent(one["caught"] / one["injected"])
+        numbers[f"{prefix}.caught-of-median"] = percent(one["caught_of_usual"] / one["injected"])
+        numbers[f"{prefix}.false-alarms"] = number(alarms_per_10000(one, beside=False), 2)
+        numbers[f"{prefix}.false-alarms-between"] = number(alarms_per_10000(one, beside=True), 2)
+    tables = {"faults": _suites(record), "simulated-spikes": _simulated(record)}
+    return Part(numbers, tables, {"simulated-spikes.pdf": _figure(record)})
+
+
+def _of_suite(record: Mapping[str, Any], suite: str, optimizer: str, recipe: str) -> dict[str, str]:
+    prefix = f"faults.{suite}.{optimizer}.{NAMES[recipe]}"
+    found = harm(record, suite, optimizer, recipe)
+    numbers = {
+        f"{prefix}.change": change(found.ratio - 1.0),
+        f"{prefix}.upper": change(found.difference.high),
+        f"{prefix}.accuracy": percent(found.accuracy),
+        f"{prefix}.false-alarms": number(found.false_alarms, 2),
+    }
+    return numbers if found.caught is None else numbers | {f"{prefix}.caught": percent(found.caught)}
+
+
+def change(share: float) -> str:
+    """A change of the loss as a percentage with its sign."""
+    return rf"${round(100.0 * share, 1) + 0.0:+.1f}\,\%$"
+
+
+def _suites(record: Mapping[str, Any]) -> str:
+    heads = ["fault", "", "", "loss", "accuracy", "change, \\%", "interval", "caught", "false alarms"]
+    rows = []
+    for suite, optimizer, recipe in settings(record):
+        found = harm(record, suite, optimizer, recipe)
+        loss = fmean(cell(record, suite, optimizer, recipe)["validation_loss"])
+        first = recipe == "cosine"
+        interval = rf"$[{100 * found.difference.low:+.1f}, {100 * found.difference.high:+.1f}]$"
+        rows.append(
+            [escape(suite if suite != CLEAN else "none") if first and optimizer == "sgd" else "",
+             OPTIMIZERS[optimizer] if first else "", NAMES[recipe], number(loss), percent(found.accuracy),
+             "" if suite == CLEAN else f"${100.0 * (found.ratio - 1.0):+.1f}$", "" if suite == CLEAN else interval,
+             "" if found.caught is None else percent(found.caught), number(found.false_alarms, 2)]
+        )  # fmt: skip
+    return tabular("lll" + "r" * 6, heads, rows)
+
+
+def _simulated(record: Mapping[str, Any]) -> str:
+    heads = [r"$\sigma$", "their own", "the median", "without spikes", "between them"]
+    rows = [
+        [
+            f"${one['sigma']:g}$",
+            percent(one["caught"] / one["injected"]),
+            percent(one["caught_of_usual"] / one["injected"]),
+            number(alarms_per_10000(one, beside=False), 2),
+            number(alarms_per_10000(one, beside=True), 2),
+        ]
+        for one in record["simulated"]
+    ]
+    spans = (("", 1), (r"caught, of $10\times$", 2), ("false alarms per 10,000", 2))
+    return tabular("r" + "r" * 4, heads, rows, spans=spans)
+
+
+def _figure(record: Mapping[str, Any]) -> bytes:
+    """Share of made-up spikes that are caught in their step, against the spread of the norms."""
+    sigmas = [one["sigma"] for one in record["simulated"]]
+    kinds = (
+        ("caught_of_usual", "10 × the median", BLUE, "s"),
+        ("caught", "10 × their own norm", VERMILION, "D"),
+    )
+    with styled():
+        figure = new_figure(COLUMN, 2.3)
+        axes = figure.subplots()
+        handles = []
+        for key, label, colour, marker in kinds:
+            shares = [binomial_rate(one[key], one["injected"]) for one in record["simulated"]]
+            axes.fill_between(sigmas, [100 * s.low for s in shares], [100 * s.high for s in shares], color=colour,
+                              alpha=0.18, linewidth=0.0)  # fmt: skip
+            handles += axes.plot(sigmas, [100 * s.share for s in shares], color=colour, marker=marker, markersize=4.4,
+                                 markeredgecolor="white", markeredgewidth=0.4, linewidth=1.6, label=label)  # fmt: skip
+        axes.set(ylim=(-3.0, 103.0), xlabel="spread σ of the logarithm of the norm", ylabel="caught in their step, %")
+        axes.grid(True)
+        legend_above(figure, handles, num_columns=2)
+        return pdf(figure)
