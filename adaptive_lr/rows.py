@@ -257,7 +257,11 @@ class Rows:
         self.updates += 1
 
     def _agreed(self, metrics: Mapping[str, float | Tensor], pending: Pending) -> dict[str, float | Tensor]:
-        """The means of metrics over the processes, on the device; whether all took part is read with the row."""
+        """The means of metrics over the processes, on the device; whether all took part is read with the row.
+
+        What is known after an update is not sent: the ratio of replicas is alike on all of them and that of DTensors is
+        measured over the group; the base learning rate is to be scheduled alike.
+        """
         assert self._ranks is not None
         named = {name: metrics[name] for name in sorted(metrics)}
         found = self._ranks.exchange((self.calls, "report"), named, {})

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 
+import adaptive_lr_kernels
+
 PACKAGE = Path(__file__).parents[1]
 
 CONTROL = (
@@ -44,10 +46,18 @@ def is_own(file: Path) -> bool:
 
 @lru_cache
 def control_digest() -> str:
-    """Hash of this library's code that decides how an adaptive run goes; computed once in a process."""
-    places = [PACKAGE / name for name in CONTROL]
+    """Hash of this library's code, that of the statistics included, which decides how an adaptive run goes.
+
+    Computed once in a process.
+    """
+    places = [*(PACKAGE / name for name in CONTROL), Path(adaptive_lr_kernels.__file__).parent]
     files = [file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*.py")))]
     return digest(file.read_bytes() for file in files)
+
+
+def peer_files() -> list[Path]:
+    """The files that state other methods (`adaptive_lr.study.peers`)."""
+    return [PACKAGE / "study" / name for name in ("peers.py", "peer_updates.py", "batch_norm.py")]
 
 
 def _file_of(module: str) -> Path | None:

@@ -53,10 +53,12 @@ def test_each_peer_trains_and_repeats_bit_for_bit(run_of: Make, name: str, optim
 
 @pytest.mark.parametrize("name", PEERS)
 def test_a_run_says_what_the_peer_is(run_of: Make, name: str) -> None:
-    """Its description, which is part of its key; and the version of the package beside it."""
+    """Its description and its code, which are part of its key; and the version of the package beside it."""
     need(name)
     run = run_of(recipe=name, optimizer="adamw", peak_lr=0.01)
     identity = run.configuration()["recipe_identity"]
+    source = identity.pop("source")
+    assert len(source) == 64
     assert identity == {"description": find_recipe(name).description, "controllers": None}
     required = find_recipe(name).requires
     recorded = execute(run).environment

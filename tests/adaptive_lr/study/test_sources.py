@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 import adaptive_lr
 from adaptive_lr.study import sources
 from adaptive_lr.study.digits import Digits
+from adaptive_lr.study.recipe import recipe_identity
 
 
 class Own(Digits, Dataset[int], abc.ABC):
@@ -51,3 +52,9 @@ def test_all_that_decides_an_adaptive_run_is_hashed() -> None:
                 elif line.startswith("from adaptive_lr import"):
                     waiting += [word.strip(",") for word in words[3:]]
     assert reached == hashed
+
+
+def test_every_file_that_states_a_peer_is_there_and_part_of_its_identity() -> None:
+    assert all(file.is_file() for file in sources.peer_files())
+    assert recipe_identity("zclip", 100)["source"] == recipe_identity("prodigy", 100)["source"]
+    assert "source" not in recipe_identity("cosine", 100)
