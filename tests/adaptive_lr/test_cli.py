@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from adaptive_lr.cli import main
+from interruptible import interruptible
 
 TINY = Path(__file__).parent / "study" / "tiny.py"
 SMALL = ("--lr", "0.1", "--lr", "1", "--seeds", "2", "--jobs", "1")
@@ -155,7 +156,7 @@ SLOW = ("compare", "--workload", f"{TINY}:Slow", "--output", "out", "--lr", "0.1
 
 def start(tmp_path: Path, *, jobs: str = "1") -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "adaptive_lr.cli", *SLOW, "--jobs", jobs],
+        interruptible(*SLOW, "--jobs", jobs),
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -6,7 +6,6 @@ import json
 import math
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,6 +20,7 @@ from adaptive_lr.lr_range_test import RangeTestResult
 from adaptive_lr.study import OPTIMIZERS, StudyError
 from adaptive_lr.study.range_figure import draw
 from adaptive_lr.study.range_tests import RULES, RangeStudy, Spread, markdown, record, spreads, sweep_all
+from interruptible import interruptible
 
 TINY = Path(__file__).parent / "tiny.py"
 SMALL = ("--steps", "20", "--seeds", "2", "--start-lr", "1e-4")
@@ -176,7 +176,7 @@ def test_a_study_refuses_what_it_cannot_do() -> None:
 
 
 def test_ctrl_c_ends_with_one_sentence_and_the_exit_code_of_an_interruption(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "adaptive_lr.cli", "range-test", "--workload", f"{TINY}:Slow", "--steps", "500"]
+    command = interruptible("range-test", "--workload", f"{TINY}:Slow", "--steps", "500")
     process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 60.0
     while not (tmp_path / "runs" / "range-test").exists() and time.monotonic() < deadline:
