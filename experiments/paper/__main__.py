@@ -25,7 +25,7 @@ from adaptive_lr.study.paper import (
     stale,
     write_generated,
 )
-from experiments.paper import Part, cost, faults, no_harm, robustness, tuning_budget
+from experiments.paper import Part, ablation, cost, faults, no_harm, robustness, tuning_budget
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "paper"
@@ -36,6 +36,7 @@ PARTS: Mapping[str, Callable[[Mapping[str, Any]], Part]] = {
     "robustness.json": robustness.part,
     "no_harm.json": no_harm.part,
     "faults.json": faults.part,
+    "ablation.json": ablation.part,
     "tuning_budget.json": tuning_budget.part,
 }
 """Recorded result -> what the paper takes from it."""
