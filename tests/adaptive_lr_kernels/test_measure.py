@@ -1,4 +1,4 @@
-"""`measure` against the definitions, written out in numpy and float64."""
+"""`measure` against the definitions, in float64."""
 
 from __future__ import annotations
 
@@ -14,52 +14,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from adaptive_lr_kernels import STATISTICS, measure, reference
+from gradient_truth import reals, truth
 
 REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 COMPLEX = (torch.complex64, torch.complex128)
 UNIT = {torch.float64: 2.0**-53, torch.complex128: 2.0**-53}  # unit roundoff of the accumulation; float32 for all else
-
-
-# The oracle: every definition in one line of numpy, over the reals of everything at once.
-
-
-def reals(tensor: Tensor | None) -> np.ndarray:
-    """All elements as float64, real and imaginary parts apart, zeros of sparse tensors written out."""
-    if tensor is None:
-        return np.zeros(0)
-    dense = tensor.detach().to_dense() if tensor.is_sparse else tensor.detach()
-    if dense.is_complex():
-        return torch.view_as_real(dense.to(torch.complex128).resolve_conj()).flatten().numpy()
-    return dense.double().flatten().numpy()
-
-
-def truth(
-    gradients: list[Tensor | None], parameters: list[Tensor], momenta: list[Tensor | None]
-) -> dict[str, float | np.ndarray]:
-    live = [index for index, gradient in enumerate(gradients) if gradient is not None]
-    both = [index for index in live if momenta[index] is not None]
-
-    def flat(tensors: list, indices: list[int]) -> np.ndarray:
-        return np.concatenate([np.zeros(0), *(reals(tensors[index]) for index in indices)])
-
-    g, p, m = flat(gradients, live), flat(parameters, live), flat(momenta, live)
-    paired_g, paired_m = flat(gradients, both), flat(momenta, both)
-    with np.errstate(invalid="ignore"):
-        alignment = 0.0
-        if not (np.isfinite(paired_g).all() and np.isfinite(paired_m).all()):
-            alignment = math.nan
-        elif paired_g.any() and paired_m.any():
-            alignment = paired_g @ paired_m / np.linalg.norm(paired_g) / np.linalg.norm(paired_m)
-        return {
-            "grad_norm": np.sqrt(np.sum(g**2)),
-            "grad_max": np.abs(g).max(initial=0.0),
-            "grad_mean": g.mean() if g.size else 0.0,
-            "grad_variance": g.var() if g.size else 0.0,
-            "nonfinite": np.sum(~np.isfinite(g)),
-            "param_norm": np.sqrt(np.sum(p**2)),
-            "momentum_norm": np.sqrt(np.sum(m**2)),
-            "alignment": alignment,
-        }
 
 
 def assert_measured(found: dict[str, float], expected: dict[str, float], scale: float, error: float) -> None:
@@ -168,7 +127,7 @@ def check(model: Model) -> None:
         assert measured.overall[name].dtype == (torch.int64 if name == "nonfinite" else torch.float64)
     for found, members in unions:
         parts = [[tensors[i] for i in members] for tensors in (model.gradients, model.parameters, model.momenta)]
-        elements = reals_of(parts[0])
+        elements = reals_of(parts[0]).numpy()
         rounding = max([UNIT.get(t.dtype, 2.0**-24) for part in parts for t in part if t is not None], default=2.0**-53)
         most = max([2 * t.numel() for part in parts for t in part if t is not None], default=0)
         finite = elements[np.isfinite(elements)]
@@ -176,8 +135,8 @@ def check(model: Model) -> None:
         assert_measured(found, truth(*parts), scale, (most + 8) * rounding)
 
 
-def reals_of(tensors: list[Tensor | None]) -> np.ndarray:
-    return np.concatenate([np.zeros(0), *map(reals, tensors)])
+def reals_of(tensors: list[Tensor | None]) -> Tensor:
+    return torch.cat([torch.zeros(0, dtype=torch.float64), *map(reals, tensors)])
 
 
 @settings(deadline=None, max_examples=150)
@@ -253,7 +212,7 @@ def test_variance_is_exact_where_the_mean_is_far_above_the_deviation(dtype: torc
     """Within 1e-9 of numpy's two-pass variance of the same elements, in one tensor and merged over several."""
     gradients = [(torch.randn(size, dtype=torch.float64) + ratio).to(dtype) for size in (1, 7, 1000, 4096)]
     measured = measure(gradients, groups=[0, 1, 1, 0])
-    elements = [reals(gradient) for gradient in gradients]
+    elements = [reals(gradient).numpy() for gradient in gradients]
     assert float(measured.overall["grad_variance"]) == pytest.approx(np.var(np.concatenate(elements)), rel=1e-9)
     expected = [np.var(np.concatenate([elements[0], elements[3]])), np.var(np.concatenate([elements[1], elements[2]]))]
     np.testing.assert_allclose(measured.per_group["grad_variance"], expected, rtol=1e-9)
@@ -263,13 +222,15 @@ def test_variance_is_exact_where_the_mean_is_far_above_the_deviation(dtype: torc
 def test_variance_of_a_large_shifted_tensor_is_exact_across_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference, "PIECE", 100)
     gradient = torch.randn(37, 41) + 1e4
-    assert float(measure([gradient]).overall["grad_variance"]) == pytest.approx(np.var(reals(gradient)), rel=1e-9)
+    assert float(measure([gradient]).overall["grad_variance"]) == pytest.approx(
+        np.var(reals(gradient).numpy()), rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("magnitude", [1e-30, 1e-22, 1e20])
 def test_variance_survives_squares_that_leave_float32(magnitude: float) -> None:
     gradient = torch.randn(100) * magnitude
-    expected = np.var(reals(gradient))
+    expected = np.var(reals(gradient).numpy())
     assert float(measure([gradient]).overall["grad_variance"]) == pytest.approx(expected, rel=1e-9)
 
 

@@ -40,7 +40,8 @@ def truth(
         "grad_norm": float(g.square().sum().sqrt()),
         "grad_max": float(g.abs().max()) if g.numel() else 0.0,
         "grad_mean": float(g.mean()) if g.numel() else 0.0,
-        "grad_variance": float(g.var(correction=0)) if g.numel() else 0.0,
+        # About an element, which changes nothing: equal elements then have no variance, whatever the mean rounds to.
+        "grad_variance": float((g - g[0]).var(correction=0)) if g.numel() else 0.0,
         "nonfinite": float((~g.isfinite()).sum()),
         "param_norm": float(p.square().sum().sqrt()),
         "momentum_norm": float(m.square().sum().sqrt()),
