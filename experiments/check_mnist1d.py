@@ -1,8 +1,8 @@
 """Check the generated MNIST-1D against its published accuracies: `python -m experiments.check_mnist1d`.
 
-Published (Greydanus 2020, arXiv:2011.14439): linear 32 %, perceptron 68 %, convolutional network 94 % on the test
-part, trained on all 4000 training signals by Adam at 0.01 with batches of 100. The published perceptron's width is not
-certain, so two widths are tried. Takes about a minute.
+Published (Greydanus & Kobak 2024, arXiv:2011.14439): linear 32 %, perceptron 68 %, convolutional network 94 % on the
+test part, trained on all 4000 training signals by Adam at 0.01 with batches of 100. The published perceptron's width is
+not certain, so two widths are tried. Takes about a minute.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from adaptive_lr.cli.study import study
 
 COMPARE_EXAMPLES = """\b
 Examples:
-  adaptive-lr compare                                       all recipes on scikit-learn's digits
+  adaptive-lr compare                                       fixed, guarded and automatic on scikit-learn's digits
   adaptive-lr compare --recipe cosine --recipe cosine+guarded --optimizer adamw
   adaptive-lr compare --lr 0.01 --lr 0.1 --lr 1 --seeds 10
   adaptive-lr compare --workload my_model.py:MyWorkload --output runs/mine
@@ -58,9 +58,10 @@ def main() -> None:
 @click.option("--workload", default="digits", show_default=True, metavar="NAME|FILE.py:ATTRIBUTE|MODULE:ATTRIBUTE",
               help="What is trained; your own as a class that follows adaptive_lr.study.Workload.")  # fmt: skip
 @click.option("--recipe", "recipes", multiple=True, metavar="NAME",
-              help="A recipe to compare; again for more.  [default: all]")  # fmt: skip
+              help="A recipe to compare; again for more; an unknown name lists all.  [default: cosine, one-cycle, step "
+                   "and plateau, each also with +guarded, and automatic]")  # fmt: skip
 @click.option("--optimizer", "optimizers", multiple=True, metavar="sgd|adamw",
-              help="An optimizer to compare with; again for more.  [default: all]")  # fmt: skip
+              help="An optimizer to compare with; again for more.  [default: both]")  # fmt: skip
 @click.option("--lr", "learning_rates", multiple=True, type=float, metavar="RATE",
               help="A learning rate to give; again for more.  [default: nine for each optimizer]")  # fmt: skip
 @click.option("--seeds", default=5, show_default=True, help="Repetitions, shared by all recipes.")
@@ -68,7 +69,7 @@ def main() -> None:
 @click.option("--jobs", default="auto", show_default=True, metavar="N|auto",
               help="Processes, each with one thread; auto: one for each core.")  # fmt: skip
 @click.option("--output", type=click.Path(path_type=Path), default=Path("runs/compare"), show_default=True,
-              help="Folder for tables, figure, results and TensorBoard runs.")  # fmt: skip
+              help="Folder for tables, figures, results and TensorBoard runs.")  # fmt: skip
 @click.option("--tensorboard/--no-tensorboard", default=True, show_default=True, help="Show runs in TensorBoard.")
 @click.pass_context
 def compare(
@@ -85,8 +86,8 @@ def compare(
 ) -> None:
     """Train with fixed and with adaptive recipes, given learning rates from too small to far too large.
 
-    Leaves a folder with the tables, a figure of loss against learning rate given, TensorBoard runs and one record a
-    run. Every finished run is kept: after Ctrl-C or a crash, the same command goes on where it was.
+    Leaves a folder with the tables, figures of loss and error against the learning rate given, TensorBoard runs and one
+    record a run. Every finished run is kept: after Ctrl-C or a crash, the same command goes on where it was.
     """
     num_jobs = number_of_jobs(jobs)
     try:
@@ -124,7 +125,7 @@ def compare(
 @click.option("--workload", default="digits", show_default=True, metavar="NAME|FILE.py:ATTRIBUTE|MODULE:ATTRIBUTE",
               help="What is trained; your own as a class that follows adaptive_lr.study.Workload.")  # fmt: skip
 @click.option("--optimizer", "optimizers", multiple=True, metavar="sgd|adamw",
-              help="An optimizer to test with; again for more.  [default: all]")  # fmt: skip
+              help="An optimizer to test with; again for more.  [default: both]")  # fmt: skip
 @click.option("--start-lr", default=1e-7, show_default=True, help="First learning rate.")
 @click.option("--end-lr", default=10.0, show_default=True, help="Last learning rate, unless the loss diverges before.")
 @click.option("--steps", default=100, show_default=True, help="Updates from the first to the last.")
@@ -165,7 +166,10 @@ def range_test(
 @click.option("--output", type=click.Path(path_type=Path), default=Path("schedules.png"), show_default=True,
               help="File to write: .png, .pdf or .svg.")  # fmt: skip
 def plot(schedule: tuple[str, ...], steps: int, output: Path) -> None:
-    """Draw one or more base schedules as factors over the steps of a run."""
+    """Draw one or more base schedules as factors over the steps of a run.
+
+    Each SCHEDULE is a name, with its arguments in brackets where it has any; an unknown name lists all.
+    """
     from adaptive_lr import schedules
 
     if output.suffix.lower() not in (".png", ".pdf", ".svg"):

@@ -38,9 +38,9 @@ def test_a_recipe_makes_an_optimizer_and_a_schedule_that_peaks_at_1(
 
 
 @pytest.mark.parametrize("build", ALL, ids=lambda f: f.__name__)
-def test_every_number_of_a_recipe_has_a_source(build: Callable[[int], Recipe]) -> None:
+def test_every_setting_of_a_recipe_has_a_source(build: Callable[[int], Recipe]) -> None:
     recipe = build(1000)
-    assert set(recipe.sources) == {*recipe.arguments, "max_grad_norm", "schedule"}
+    assert set(recipe.sources) == {"optimizer", *recipe.arguments, "max_grad_norm", "schedule"}
     for source in recipe.sources.values():
         assert re.search(r"arXiv:\d{4}\.\d{5}", source)
 
