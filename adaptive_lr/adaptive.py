@@ -27,7 +27,7 @@ from adaptive_lr.plain import check_keys
 from adaptive_lr.ranks import Ranks, Wanted
 from adaptive_lr.rows import Rows
 from adaptive_lr.snapshot import Snapshot
-from adaptive_lr.trace import Header, Trace, describe_controllers, open_trace
+from adaptive_lr.trace import Header, Trace, UpdateRatios, describe_controllers, open_trace
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -69,21 +69,26 @@ class AdaptiveLR:
             are on a GPU, else 0. With more than 3, `Rescue` judges updates after a rewind that still come from the old
             learning rate, and may cut once more than it must.
         shadow: decide and record, change nothing.
-        model: whose buffers a rewind puts back beside the parameters (running statistics of batch normalisation).
+        model: whose buffers a rewind puts back beside the parameters (running statistics of batch normalisation), and
+            whose names parameters have in `update_ratios`.
         process_group: the processes that train one model, and decide as one (DDP, FSDP2, tensor parallelism): all of
             them attach, step and observe together, and each goes on with the statistics of the whole model and the
             mean of each metric. "auto": the default group of torch.distributed, where one of several processes is
             initialised now; None: this process decides alone, on its own gradients, loss and metrics. Ordinary
             tensors are taken to be replicas, the same on every process.
+        update_ratios_every: every this many updates the update-to-weight ratio of each tensor is measured, for
+            `update_ratios` and the trace: exactly while a law reads the largest of them, else from a sample of 1024
+            elements of each (see `adaptive_lr.update_ratio`). No law sees it. None: never. Where several processes ask,
+            all take the shortest interval.
 
     Raises:
         TypeError: an argument is of the wrong kind.
-        ValueError: the optimizer is under control already, `lag` is negative, the scheduler belongs to another
-            optimizer or needs a metric (`ReduceLROnPlateau`), a controller that sweeps the learning rate is asked to
-            do so in shadow, or on an optimizer that remembers its largest learning rate, or a `lag` is asked for on a
-            GPU with a controller whose damping and skipping only the host knows (see `Controller.reflex`); or the
-            processes differ in what must be alike (controllers, lag, shadow, optimizer, parameters), or parameters are
-            spread over processes that are not in `process_group`.
+        ValueError: the optimizer is under control already, `lag` is negative, `update_ratios_every` is below 1, the
+            scheduler belongs to another optimizer or needs a metric (`ReduceLROnPlateau`), a controller that sweeps
+            the learning rate is asked to do so in shadow, or on an optimizer that remembers its largest learning rate,
+            or a `lag` is asked for on a GPU with a controller whose damping and skipping only the host knows (see
+            `Controller.reflex`); or the processes differ in what must be alike (controllers, lag, shadow, optimizer,
+            parameters), or parameters are spread over processes that are not in `process_group`.
     """
 
     def __init__(
@@ -97,6 +102,7 @@ class AdaptiveLR:
         shadow: bool = False,
         model: nn.Module | None = None,
         process_group: ProcessGroup | Literal["auto"] | None = "auto",
+        update_ratios_every: int | None = None,
     ) -> None:
         optimizer = optimizers.unwrapped(optimizer)
         if is_controlled(optimizer):
@@ -119,6 +125,7 @@ class AdaptiveLR:
             composition.requires | (frozenset() if recorder is None else recorder.requires),
             per_group=recorder is not None or any(controller.per_group for controller in composition),
             ratio=recorder is not None and "update_ratio" in recorder.requires,
+            tensors_every=_every("update_ratios_every", update_ratios_every),
         )
         if reading.acts:
             wanted = wanted._replace(requires=wanted.requires | {"grad_norm", "grad_score"})
@@ -128,16 +135,24 @@ class AdaptiveLR:
         meter = Meter(
             wanted.requires,
             per_group=wanted.per_group,
-            always_ratio=wanted.ratio,
             process_group=None if ranks is None else ranks.group,
         )
-        device = None if reading.reflex is None else DeviceMeter(meter, reading.reflex, acts=reading.acts)
+        device = None
+        if reading.reflex is not None:
+            device = DeviceMeter(meter, reading.reflex, acts=reading.acts, device=parameters[0].device)
         self._rows = Rows(self._deliberation, meter, lag=reading.lag, device=device, ranks=ranks)
-        self._layer = Layer(self._rows, limits=limits, shadow=shadow, traced=recorder is not None)
+        self._layer = Layer(
+            self._rows,
+            limits=limits,
+            shadow=shadow,
+            traced=recorder is not None,
+            model=model,
+            always_ratio=wanted.ratio,
+            tensors_every=wanted.tensors_every,
+        )
         self._optimizer = weakref.ref(optimizer)
         if recorder is not None:
             recorder.begin(_header(optimizer, composition, lag=reading.lag, shadow=shadow))
-        self._model = None if model is None else weakref.ref(model)
         self._layer.attach(optimizer)
         try:
             self._rows.start(self._start_values(optimizer, composition))
@@ -205,6 +220,14 @@ class AdaptiveLR:
     def stalls(self) -> int:
         """How often the host waited for the GPU, to read a row that had not arrived or was needed at once."""
         return self._rows.stalls
+
+    @property
+    def update_ratios(self) -> UpdateRatios | None:
+        """The update-to-weight ratio of each tensor, by name, in the latest update of which it was read.
+
+        None before the first one, and without `update_ratios_every`.
+        """
+        return self._rows.update_ratios
 
     @property
     def should_stop(self) -> bool:
@@ -310,7 +333,7 @@ class AdaptiveLR:
 
     def _do_as_asked(self, optimizer: Optimizer) -> None:
         """Do what the laws cannot do themselves."""
-        model = None if self._model is None else self._model()
+        model = self._layer.model
         for request in self._deliberation.requests(self._rows.calls):
             if self._layer.shadow:
                 continue
@@ -338,6 +361,17 @@ class AdaptiveLR:
         if not self._layer.attached:
             raise RuntimeError("control was detached from this optimizer; attach a new AdaptiveLR")
         return optimizer
+
+
+def _every(name: str, every: int | None) -> int:
+    """The interval, or 0 for never."""
+    if every is None:
+        return 0
+    if isinstance(every, bool) or not isinstance(every, int):
+        raise TypeError(f"{name} must be a number of updates (int >= 1) or None, got {every!r}")
+    if every < 1:
+        raise ValueError(f"{name} must be at least 1 update, got {every}")
+    return every
 
 
 def _check_sweep(composition: Composition, limits: optimizers.Limits, *, shadow: bool) -> None:

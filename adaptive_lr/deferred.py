@@ -1,12 +1,9 @@
-"""A row that is still on the device: what was measured of a step, collected now and read some updates later."""
+"""Measures steps on their device, judges their gradients there, and reads what it measured later."""
 
 from __future__ import annotations
 
 import math
-import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TypeAlias
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -15,146 +12,62 @@ from torch.optim import Optimizer
 from adaptive_lr.controllers.composition import Outcome
 from adaptive_lr.meter import Meter
 from adaptive_lr.optimizers import Rate, as_float
-from adaptive_lr.readback import Ring, Slot
-from adaptive_lr.series import NormScore
-from adaptive_lr.statistics import SCORE_STATISTICS
-from adaptive_lr.steps import Step
-from adaptive_lr_kernels.reflex import Judgement, ReflexSettings, Window, judge
-
-Key: TypeAlias = tuple[str, str]
-
-UNLIKE = "all ranks of process_group must call step and observe together, with metrics of the same names"
+from adaptive_lr.pending import RATIOS, Key, Pending, Reading
+from adaptive_lr.ranks import UNLIKE
+from adaptive_lr.series import LOSS_SPREAD_FLOOR, NORM_WARMUP, NORM_WINDOW, NormScore
+from adaptive_lr.statistics import LOSS_STATISTICS, SCORE_STATISTICS
+from adaptive_lr_kernels import upload
+from adaptive_lr_kernels.reflex import Judgement, ReflexSettings, Window, judge, score_value
 
 
-class DeviceRow:
-    """Named numbers on a device, sent to the host together."""
+class _Past:
+    """Values that others are scored against: on a device while steps are under way there, else with the meter.
 
-    def __init__(self) -> None:
-        self._columns: list[tuple[Key, int]] = []
-        self._pieces: list[Tensor] = []
-        self._slot: Slot | None = None
-
-    def takes(self, value: Tensor) -> bool:
-        """Whether a tensor is on the device of the row, which is that of the first number added."""
-        return not self._pieces or self._pieces[0].device == value.device
-
-    def add(self, section: str, name: str, value: Tensor) -> None:
-        """Add one number or a vector, as it is now."""
-        value = value.detach().reshape(-1)
-        self._columns.append(((section, name), value.numel()))
-        self._pieces.append(value.double())
-
-    def send(self, ring: Ring) -> None:
-        """Enqueue the copy to the host."""
-        if self._pieces:
-            self._slot = ring.send(torch.cat(self._pieces))
-            self._pieces = []
-
-    def read(self) -> dict[Key, list[float]]:
-        """What was added; waits for the device where it has not arrived."""
-        if self._slot is None:
-            return {}
-        values, self._slot = self._slot.read(), None
-        found, position = {}, 0
-        for key, length in self._columns:
-            found[key] = values[position : position + length]
-            position += length
-        return found
-
-
-@dataclass(slots=True)
-class Pending:
-    """What the laws have yet to see: a step and the report on it, or a report alone.
-
-    Attributes:
-        first: the first update that decisions on the BEFORE row act on.
-        step: the step; None for a report without one.
-        num_groups: parameter groups it had.
-        completed: whether the step ended as it should.
-        known: what the host knows of the step's AFTER row.
-        lr, base_lr: of each group, where they are asked for.
-        metrics: what `control.step` was given: numbers, and None for what is in `row`; None where it was not called.
-        after: the first update that decisions on the AFTER row act on.
-        row: the numbers on the device.
+    Args:
+        size: how many are kept.
     """
 
-    first: int
-    step: Step | None = None
-    num_groups: int = 0
-    completed: bool = False
-    known: dict[str, float] = field(default_factory=dict)
-    lr: tuple[Rate, ...] = ()
-    base_lr: tuple[Rate, ...] = ()
-    metrics: dict[str, float | None] | None = None
-    after: int = sys.maxsize
-    row: DeviceRow = field(default_factory=DeviceRow)
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._window: Window | None = None
+        self._here = False  # whether they are in the window, not with the meter
 
-    @property
-    def due(self) -> int:
-        """The update before which it must be read."""
-        return min(self.first, self.after)
+    def on(self, device: torch.device, held: Sequence[float]) -> Window:
+        """The values on a device; `held` are those that the meter has, if it is the one that has them."""
+        if self._window is None or self._window.values.device != device:
+            taken = self.taken()
+            held = held if taken is None else taken
+            self._window = Window.empty(self._size, device)
+        if not self._here:
+            self._window.fill(held)
+            self._here = True
+        return self._window
 
-    def complete(self, known: dict[str, float], *, lr: bool, base_lr: bool) -> None:
-        """The step has ended; learning rates that are tensors are read with the rest, where they are asked for."""
-        self.completed, self.known = True, known
-        assert self.step is not None
-        self.lr = self.step.lr if lr else ()
-        self.base_lr = self.step.base_lr if base_lr else ()
-        for section, rates in (("lr", self.lr), ("base_lr", self.base_lr)):
-            for index, rate in enumerate(rates):
-                if isinstance(rate, Tensor) and self.row.takes(rate):
-                    self.row.add(section, str(index), rate)
-
-    def report(self, metrics: Mapping[str, float | Tensor], after: int) -> None:
-        """Take in what `control.step` was given."""
-        self.metrics, self.after = {}, after
-        for name, value in metrics.items():
-            if isinstance(value, Tensor) and self.row.takes(value):
-                self.metrics[name] = None
-                self.row.add("metric", name, value)
-            else:
-                self.metrics[name] = float(value)
-
-
-@dataclass(slots=True)
-class Reading:
-    """A row that was read.
-
-    Attributes:
-        values, groups: what was measured before the update.
-        afterwards: what was measured after it.
-        overflow: whether a GradScaler kept the optimizer from the update.
-        damp, skipped: what the reflex did.
-        lr, base_lr: the learning rates used and their bases, per group, where they were asked for.
-        metrics: what `control.step` was given; None where it was not called.
-    """
-
-    values: dict[str, float]
-    groups: tuple[dict[str, float], ...]
-    afterwards: dict[str, float]
-    overflow: bool
-    damp: float
-    skipped: bool
-    lr: tuple[float, ...]
-    base_lr: tuple[float, ...]
-    metrics: dict[str, float] | None
+    def taken(self) -> tuple[float, ...] | None:
+        """The values, which are the meter's from now on, or None where they are already; waits for the device."""
+        if not self._here or self._window is None:
+            return None
+        self._here = False
+        return tuple(self._window.read())
 
 
 class DeviceMeter:
     """Measures steps on their device, judges their gradients there, and reads what it measured later.
 
     Args:
-        meter: what is measured; keeps the past norms while no step is under way.
+        meter: what is measured; keeps the past norms and losses while no step is under way.
         reflex: the law by which norms are scored and judged.
         acts: whether the judgement acts on the step.
+        device: where the parameters are.
     """
 
-    def __init__(self, meter: Meter, reflex: ReflexSettings, *, acts: bool) -> None:
+    def __init__(self, meter: Meter, reflex: ReflexSettings, *, acts: bool, device: torch.device) -> None:
         self.acts = acts
         self._meter = meter
         self._reflex = reflex
-        self._window: Window | None = None
-        self._holds_past = False  # whether the past norms are in the window, not in the meter
+        self._device = device
+        self._norms = _Past(reflex.window)
+        self._losses = _Past(NORM_WINDOW)
 
     def measure(self, optimizer: Optimizer, pending: Pending) -> Judgement | None:
         """Measure the gradients of the step to come into the row of `pending`; what is to be done with them."""
@@ -183,9 +96,19 @@ class DeviceMeter:
         norm = measurement.overall["grad_norm"]
         if overflow is not None:  # no update, so no norm to judge others by
             norm = norm.masked_fill(overflow != 0, math.inf)
-        judgement = judge(self._past(device), norm, self._reflex, grad_scale=scale)
+        judgement = judge(self._norms.on(device, self._meter.score.window), norm, self._reflex, grad_scale=scale)
         row.add("reflex", "", judgement.row)
         return judgement if self.acts else None
+
+    def score_loss(self, loss: float | Tensor, pending: Pending) -> None:
+        """Score the training loss against the ones before it, into the row of `pending`."""
+        if isinstance(loss, Tensor):
+            loss = loss.detach().reshape(1).to(self._device, torch.float64, non_blocking=True)
+        else:
+            loss = upload.vector([loss], self._device)
+        past = self._losses.on(self._device, self._meter.loss_score.window)
+        scored = score_value(past, loss[0], warmup=NORM_WARMUP, relative_floor=LOSS_SPREAD_FLOOR)
+        pending.row.add("loss score", "", scored)
 
     def read(self, pending: Pending) -> Reading:
         """What was measured; waits where it has not arrived.
@@ -201,6 +124,7 @@ class DeviceMeter:
         if pending.metrics is not None:
             metrics = pending.metrics.items()
             reading.metrics = {name: found["metric", name][0] if v is None else v for name, v in metrics}
+            reading.scored_loss = dict(zip(LOSS_STATISTICS, found.get(("loss score", ""), []), strict=False))
         if pending.step is None or overflow:
             return reading
         judged = found.get(("reflex", ""), [])
@@ -212,6 +136,7 @@ class DeviceMeter:
             reading.values, reading.groups = self._meter.row(values, columns, pending.num_groups, scale, scored)
         if ("ratio", "") in found:
             reading.afterwards = {**pending.known, "update_ratio": found["ratio", ""][0]}
+        reading.ratios = tuple(found[section, ""] for section in RATIOS if (section, "") in found)
         if judged and self.acts:
             reading.damp, reading.skipped = judged[3], bool(judged[4])
         reading.lr = _rates(found, "lr", pending.lr)
@@ -236,19 +161,12 @@ class DeviceMeter:
             )
 
     def give_past(self) -> None:
-        """Hand the past norms to the meter; waits for the device."""
-        if self._holds_past and self._window is not None:
-            self._meter.score = NormScore(tuple(self._window.read()))
-            self._holds_past = False
-
-    def _past(self, device: torch.device) -> Window:
-        if self._window is None or self._window.values.device != device:
-            self.give_past()
-            self._window = Window.empty(self._reflex.window, device)
-        if not self._holds_past:
-            self._window.fill(self._meter.score.window)
-            self._holds_past = True
-        return self._window
+        """Hand past norms and losses to the meter; waits for the device."""
+        norms, losses = self._norms.taken(), self._losses.taken()
+        if norms is not None:
+            self._meter.score = NormScore(norms)
+        if losses is not None:
+            self._meter.loss_score = NormScore(losses)
 
 
 def _rates(found: Mapping[Key, list[float]], section: str, rates: tuple[Rate, ...]) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, overload
 from adaptive_lr.controllers.composition import Composition, CompositionState, Decision, Outcome
 from adaptive_lr.plain import check_keys, from_plain, to_plain
 from adaptive_lr.statistics import Phase, Statistics
-from adaptive_lr.trace import Trace, Update
+from adaptive_lr.trace import Trace, Update, UpdateRatios
 
 MAX_DECISIONS = 1000
 """Decisions kept in memory and in checkpoints; the trace has all of them."""
@@ -134,10 +134,12 @@ class Deliberation:
         self._requests = [(first, request) for first, request in self._requests if first > update]
         return due
 
-    def record_update(self, update: Update) -> None:
-        """Write one completed update to the trace."""
+    def record_update(self, update: Update, ratios: UpdateRatios | None = None) -> None:
+        """Write one completed update to the trace, with the ratios of its tensors where they were asked for."""
         if self.trace is not None:
             self.trace.record_update(update)
+            if ratios is not None:
+                self.trace.record_update_ratios(ratios)
 
     def _standing(self) -> Levels:
         laws, state = self.composition, self._state

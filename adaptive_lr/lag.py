@@ -67,8 +67,6 @@ def read_back(lag: int | None, optimizer: Optimizer, composition: Composition, *
         return ReadBack(asked, reflex, acts=True)
     names = ", ".join(name for name, law in laws if law.reflex is None or law is not laws[0][1])
     why = f"{names} may damp or skip in the step itself, and on the device only one controller can, by its `reflex`"
-    if not on_gpu:
-        return ReadBack(asked, None, acts=False)
     if lag is None:
         warnings.warn(f"the host waits for the GPU at every step (lag=0): {why}", UserWarning, stacklevel=4)
         return ReadBack(0, None, acts=False)

@@ -18,10 +18,12 @@ learning rate may be shared by all groups.
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
@@ -42,9 +44,23 @@ class Layer:
         rows: makes rows of the steps and has the laws decide on them.
         limits: what the optimizer bears.
         shadow: decide and record, change nothing.
+        traced: whether there is a trace.
+        model: the model that is trained, held weakly, or None.
+        always_ratio: whether the update-to-weight ratio is measured at every step, whatever the laws read.
+        tensors_every: updates between two of which the ratio of every tensor is asked for; 0: none is.
     """
 
-    def __init__(self, rows: Rows, *, limits: optimizers.Limits, shadow: bool, traced: bool) -> None:
+    def __init__(
+        self,
+        rows: Rows,
+        *,
+        limits: optimizers.Limits,
+        shadow: bool,
+        traced: bool,
+        model: nn.Module | None = None,
+        always_ratio: bool = False,
+        tensors_every: int = 0,
+    ) -> None:
         self.rows = rows
         self.shadow = shadow
         self.references: list[float] = []  # learning rates at attachment, of the groups there were
@@ -52,9 +68,18 @@ class Layer:
         self.last_lr: tuple[Rate, ...] | None = None
         self._limits = limits
         self._traced = traced
+        self._model = None if model is None else weakref.ref(model)
+        self._always_ratio = always_ratio
+        self._tensors_every = tensors_every
+        self._compares_weights = always_ratio or tensors_every > 0
         self._step: Step | None = None
         self._warned: set[str] = set()
         self._handles: list[RemovableHandle] = []
+
+    @property
+    def model(self) -> nn.Module | None:
+        """The model that is trained, if it was given and is still there."""
+        return None if self._model is None else self._model()
 
     @property
     def attached(self) -> bool:
@@ -144,7 +169,7 @@ class Layer:
         if self._step is step and not steps_under_way(optimizer):
             self.settle(optimizer)
 
-    def rewind(self, optimizer: Optimizer, model: torch.nn.Module | None) -> None:
+    def rewind(self, optimizer: Optimizer, model: nn.Module | None) -> None:
         """Put the snapshot back, if there is one."""
         self.settle(optimizer)
         if self.snapshot is not None:
@@ -200,8 +225,19 @@ class Layer:
                 elif outcome.damp != 1.0:
                     step.damp = outcome.damp
                     damp_gradients(optimizer, outcome.damp)
-        if step.levels.update_ratio or self.rows.meter.always_ratio:
-            step.snapshot = self.rows.meter.snapshot(optimizer)  # a copy of the weights: only where someone reads it
+        if step.levels.update_ratio or self._compares_weights:
+            self._keep_weights(optimizer, step)
+
+    def _keep_weights(self, optimizer: Optimizer, step: Step) -> None:
+        """Keep what the update-to-weight ratio of this step will need: a copy of the weights if a law reads it."""
+        meter, calls, every = self.rows.meter.update_ratio, self.rows.calls, self._tensors_every
+        asked = every > 0 and calls % every == 0
+        if step.levels.update_ratio or self._always_ratio:
+            step.weights = meter.copy(optimizer)
+        elif asked:
+            step.weights = meter.sample(optimizer, calls)
+        if asked and step.weights is not None:
+            step.names = optimizers.parameter_names(step.weights.parameters, optimizer, self.model)
 
     def _scale(self, optimizer: Optimizer, step: Step) -> None:
         """Write base x factor into every group: read all groups first, then write."""

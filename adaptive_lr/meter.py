@@ -5,27 +5,20 @@ Only what is asked for is measured. The numbers come from `adaptive_lr_kernels.m
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch.optim import Optimizer
 
 from adaptive_lr import optimizers
 from adaptive_lr.plain import check_keys
 from adaptive_lr.series import NormScore, score_loss, score_norm
 from adaptive_lr.statistics import GRADIENT_STATISTICS, LOSS_STATISTICS, SCORE_STATISTICS
+from adaptive_lr.update_ratio import UpdateRatioMeter
 from adaptive_lr_kernels import Measurement, Workspace, measure
-from adaptive_lr_kernels.shards import is_distributed, local
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
-
-WEIGHT_FLOOR = 0.1
-"""Least root-mean-square of a tensor in the update-to-weight ratio, as a share of the usual initialisation's scale,
-1 / sqrt(fan-in): a tensor that starts at zero (the last layer of a branch, LoRA's second factor) has no scale of its
-own, and its first update would be infinitely large."""
 
 _POWERS = {"grad_norm": 1, "grad_max": 1, "grad_mean": 1, "grad_variance": 2}  # of a gradient's scale
 
@@ -33,11 +26,10 @@ Measured = tuple[dict[str, float], tuple[dict[str, float], ...]]
 
 
 class Meter:
-    """Measures gradients before an update and the update-to-weight ratio after it.
+    """Measures gradients before an update.
 
     Args:
         requires: names of measured statistics (`adaptive_lr.statistics.MEASURED_STATISTICS`).
-        always_ratio: whether the update-to-weight ratio is measured at every step, whatever the laws read.
         per_group: whether to measure each parameter group as well.
         process_group: the processes over which gradients are measured; None: this one alone.
     """
@@ -47,13 +39,11 @@ class Meter:
         requires: Iterable[str],
         *,
         per_group: bool,
-        always_ratio: bool = False,
         process_group: ProcessGroup | None = None,
     ) -> None:
         asked = frozenset(requires)
         self.scores = not asked.isdisjoint(SCORE_STATISTICS)
         self.scores_loss = not asked.isdisjoint(LOSS_STATISTICS)
-        self.always_ratio = always_ratio
         self.base_lr = "base_lr" in asked
         self.statistics = tuple(
             name for name in GRADIENT_STATISTICS if name in asked or (self.scores and name == "grad_norm")
@@ -65,8 +55,8 @@ class Meter:
         self.workspace = Workspace()
         self.score = NormScore()
         self._group_scores: tuple[NormScore, ...] = ()
-        self._loss_score = NormScore()
-        self._floors: tuple[Any, torch.Tensor] | None = None  # of the weights of the latest ratio, and what they were
+        self.loss_score = NormScore()
+        self.update_ratio = UpdateRatioMeter(process_group)
 
     @property
     def measures_gradients(self) -> bool:
@@ -170,57 +160,15 @@ class Meter:
         """The score of the training loss, where there is one."""
         if "loss" not in metrics:
             return {}
-        self._loss_score, scored = score_loss(self._loss_score, metrics["loss"])
+        self.loss_score, scored = score_loss(self.loss_score, metrics["loss"])
         return scored
-
-    def snapshot(self, optimizer: Optimizer) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Pairs (parameter, copy) of what the update-to-weight ratio compares; one copy of the weights in memory.
-
-        Of a DTensor, the copy is of what this process holds.
-        Tensors of two or more dimensions; all tensors where there are none.
-        """
-        groups = optimizer.param_groups
-        parameters = [p for group in groups for p in group["params"] if p.grad is not None and p.numel()]
-        matrices = [p for p in parameters if p.dim() >= 2]
-        with torch.no_grad():
-            return [(p, local(p).clone()) for p in matrices or parameters]
-
-    def ratio(self, snapshot: list[tuple[torch.Tensor, torch.Tensor]]) -> torch.Tensor | None:
-        """The largest ‖update‖ / ‖weight before it‖ over the tensors of a snapshot, 0-d; None without tensors."""
-        if not snapshot:
-            return None
-        parameters, before = zip(*snapshot, strict=True)
-        with torch.no_grad():
-            updates = torch._foreach_sub([local(p) for p in parameters], list(before))
-        # Where each process holds whole tensors, each knows the ratio.
-        group = self._process_group if any(map(is_distributed, parameters)) else None
-        measured = measure(
-            updates,
-            parameters=before,
-            statistics=("grad_norm", "param_norm"),
-            process_group=group,
-            per_tensor=True,
-            placed_as=parameters if group is not None else None,
-        ).per_tensor
-        return (measured["grad_norm"] / torch.maximum(measured["param_norm"], self._floors_of(parameters))).max()
-
-    def _floors_of(self, weights: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The least norms that weights count with, on their device."""
-        device = weights[0].device
-        if device.type != "cuda":
-            return torch.tensor([_floor(weight) for weight in weights], dtype=torch.float64, device=device)
-        described = (device, [weight.shape for weight in weights])
-        if self._floors is None or self._floors[0] != described:  # kept: nothing travels to the device in a steady run
-            floors = torch.tensor([_floor(weight) for weight in weights], dtype=torch.float64, device="cpu")
-            self._floors = described, floors.pin_memory().to(device, non_blocking=True)
-        return self._floors[1]
 
     def state_dict(self) -> dict[str, Any]:
         """The past norms and losses, as plain values."""
         return {
             "norms": list(self.score.window),
             "group_norms": [list(score.window) for score in self._group_scores],
-            "losses": list(self._loss_score.window),
+            "losses": list(self.loss_score.window),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -228,10 +176,4 @@ class Meter:
         check_keys("meter", state, self.state_dict())
         self.score = NormScore(tuple(state["norms"]))
         self._group_scores = tuple(NormScore(tuple(window)) for window in state["group_norms"])
-        self._loss_score = NormScore(tuple(state["losses"]))
-
-
-def _floor(weight: torch.Tensor) -> float:
-    """The least norm that a weight counts with."""
-    fan_in = weight.numel() / weight.shape[0] if weight.dim() >= 2 else weight.numel()
-    return WEIGHT_FLOOR * math.sqrt(weight.numel() / fan_in)
+        self.loss_score = NormScore(tuple(state["losses"]))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 
 MOMENTUM_BUFFERS = ("momentum_buffer", "exp_avg")
@@ -165,6 +167,30 @@ def momentum_buffer(optimizer: Optimizer, parameter: torch.Tensor) -> torch.Tens
             if isinstance(buffer, torch.Tensor):
                 return buffer
     return None
+
+
+def parameter_names(
+    parameters: Sequence[torch.Tensor], optimizer: Optimizer, model: nn.Module | None
+) -> tuple[str, ...]:
+    """A name for each of these parameters of an optimizer; no two are alike.
+
+    The model's own, else the optimizer's (one made of `named_parameters()` knows them), else where it stands there:
+    "1.0" is the first parameter of the second group.
+    """
+    places, names = {}, {}
+    for number, group in enumerate(optimizer.param_groups):
+        listed = group.get("param_names", ())
+        for index, parameter in enumerate(group["params"]):
+            places[id(parameter)] = place = f"{number}.{index}"
+            names[id(parameter)] = listed[index] if index < len(listed) else place
+    if model is not None:
+        names.update({id(parameter): name for name, parameter in model.named_parameters()})
+    found = [names[id(parameter)] for parameter in parameters]
+    counts = Counter(found)
+    return tuple(
+        name if counts[name] == 1 else f"{name} ({places[id(parameter)]})"
+        for name, parameter in zip(found, parameters, strict=True)
+    )
 
 
 def unwrapped(optimizer: Any) -> Optimizer:

@@ -5,7 +5,7 @@ around but the numbers of which the rows are made::
 
     AdaptiveLR(optimizer)     once: are the processes alike, and what is measured for any of their traces
     optimizer.step()          one all-gather: gradient statistics (`adaptive_lr_kernels.measure`)
-                              one more while the update-to-weight ratio of DTensors is watched
+                              one more while the update-to-weight ratio of DTensors is watched, or sampled
     control.step(loss)        one all-gather: the mean of each metric
 """
 
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from adaptive_lr.statistics import MEASURED_STATISTICS, UPDATE_STATISTICS, Statistics
-from adaptive_lr_kernels import collective, measure, shards
+from adaptive_lr_kernels import collective, measure, shards, upload
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 SLOTS = 16
 """Values that `agree` sends are padded to a multiple of this, so that processes with different metrics notice."""
 
+
+UNLIKE = "all ranks of process_group must call step and observe together, with metrics of the same names"
 
 Value = float | Tensor
 """A number, or a 0-d tensor, which is not read."""
@@ -41,10 +43,17 @@ class Wanted(NamedTuple):
     requires: frozenset[str]
     per_group: bool
     ratio: bool
+    tensors_every: int  # updates between two of which the ratio of every tensor is wanted; 0: none
 
     def union(self, other: Wanted) -> Wanted:
-        """What either wants."""
-        return Wanted(self.requires | other.requires, self.per_group or other.per_group, self.ratio or other.ratio)
+        """What either wants; of two intervals the shorter."""
+        intervals = [every for every in (self.tensors_every, other.tensors_every) if every]
+        return Wanted(
+            self.requires | other.requires,
+            self.per_group or other.per_group,
+            self.ratio or other.ratio,
+            min(intervals, default=0),
+        )
 
 
 class Exchange(NamedTuple):
@@ -171,19 +180,13 @@ class Ranks:
         update = {name: row.values[name] for name in UPDATE_STATISTICS if name in row.values}
         found = self.exchange((row.step, str(row.phase), row.updated), metrics, update)
         if not bool(found.alike):
-            raise ValueError(
-                "all ranks of process_group must call step and observe together, with metrics of the same names; "
-                f"this one is at step {row.step} with {list(metrics)}"
-            )
+            raise ValueError(f"{UNLIKE}; this one is at step {row.step} with {list(metrics)}")
         agreed = dict(zip((*metrics, *update), (*found.means.tolist(), *found.largest.tolist()), strict=True))
         return dataclasses.replace(row, values={name: agreed.get(name, value) for name, value in row.values.items()})
 
     def _vector(self, values: list[Value]) -> Tensor:
         known = [0.0 if isinstance(value, Tensor) else value for value in values]
-        numbers = torch.tensor(known, dtype=torch.float64, device="cpu")
-        if self._device.type == "cuda":
-            numbers = numbers.pin_memory()
-        vector = numbers.to(self._device, non_blocking=True)
+        vector = upload.vector(known, self._device)
         for index, value in enumerate(values):
             if isinstance(value, Tensor):
                 vector[index] = value.detach().to(self._device, non_blocking=True)

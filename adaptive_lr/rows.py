@@ -26,16 +26,17 @@ from torch.optim import Optimizer
 
 from adaptive_lr.actuation import can_act
 from adaptive_lr.controllers.composition import Outcome
-from adaptive_lr.deferred import DeviceMeter, Pending
+from adaptive_lr.deferred import DeviceMeter
 from adaptive_lr.deliberation import Deliberation, Levels
 from adaptive_lr.meter import Measured, Meter
 from adaptive_lr.optimizers import as_float
+from adaptive_lr.pending import Pending
 from adaptive_lr.plain import check_keys
 from adaptive_lr.ranks import Ranks
 from adaptive_lr.readback import Ring
 from adaptive_lr.statistics import SKIPPED, Phase, Statistics
 from adaptive_lr.steps import Step
-from adaptive_lr.trace import Update
+from adaptive_lr.trace import Update, UpdateRatios
 from adaptive_lr_kernels.reflex import Judgement
 
 
@@ -63,12 +64,14 @@ class Rows:
         self.lag = lag
         self.updates = 0  # of which the rows were read
         self.calls = 0  # of `optimizer.step`, one that raised not among them
+        self.update_ratios: UpdateRatios | None = None  # of the latest update read that had them asked for
         self._deliberation = deliberation
         self._device = device
         self._ranks = ranks
         self._traced = deliberation.trace is not None
         self._ring = Ring(lag + 2)
         self._read_at_once = 0
+        self._told_stalls = 0  # by the trace
         self._open: Pending | None = None  # the last step on the device; `control.step` may still add to its row
         self._waiting: deque[Pending] = deque()
         self._latest: Measured | None = None  # of the last update read, until an AFTER row takes it
@@ -125,22 +128,39 @@ class Rows:
             return
         pending = self._open
         known: dict[str, float] = {}
-        if step.snapshot is not None:
-            ratio = self.meter.ratio(step.snapshot)
-            step.snapshot = None  # a copy of the weights
-            if ratio is None:
-                known["update_ratio"] = 0.0
-            elif pending is None:
-                known["update_ratio"] = float(ratio)
-            else:
-                pending.row.add("ratio", "", ratio)
+        ratios: tuple[list[float], ...] = ()
+        if step.weights is not None:
+            ratios = self._compare_weights(step, pending, known)
         if pending is None:
             values, groups = step.measured or ({}, ())
             base_lr = tuple(map(as_float, step.base_lr)) if self._traced or self.meter.base_lr else ()
             lr = tuple(map(as_float, step.lr)) if self._traced else ()
-            self._end(step, {**values, **known}, groups, lr, base_lr, step.damp, skipped=step.taken is not None)
+            skipped = step.taken is not None
+            self._end(step, {**values, **known}, groups, lr, base_lr, step.damp, ratios, skipped=skipped)
         else:
             pending.complete(known, lr=self._traced, base_lr=self._traced or self.meter.base_lr)
+
+    def _compare_weights(self, step: Step, pending: Pending | None, known: dict[str, float]) -> tuple[list[float], ...]:
+        """The update-to-weight ratio of a step: on the host into `known` and as a result, on a device into its row.
+
+        The largest goes into the AFTER row where it is exact: of an estimate the laws know nothing.
+        """
+        assert step.weights is not None
+        exact = step.weights.places is None
+        ratios, step.weights = self.meter.update_ratio.ratios(step.weights), None  # nor keep a copy of the weights
+        if ratios is None:
+            if exact:
+                known["update_ratio"] = 0.0
+            return ()
+        if pending is None:
+            if exact:
+                known["update_ratio"] = float(ratios.values.max())
+            return tuple(numbers.tolist() for numbers in ratios if numbers is not None) if step.names else ()
+        if exact:
+            pending.row.add("ratio", "", ratios.values.max())
+        if step.names:
+            pending.take_ratios(ratios)
+        return ()
 
     def report(self, metrics: Mapping[str, float | Tensor]) -> None:
         """`control.step` was called: the row of the last update is whole."""
@@ -153,6 +173,8 @@ class Rows:
             self._open = Pending(self._first(self.calls))
         if self._ranks is not None:
             metrics = self._agreed(metrics, self._open)
+        if self.meter.scores_loss and "loss" in metrics:
+            self._device.score_loss(metrics["loss"], self._open)  # first: it says which device the row is on
         self._open.report(metrics, self._first(self.calls))
         self._close()
         self._read_due()
@@ -219,9 +241,9 @@ class Rows:
             if pending.completed:
                 values = {**reading.values, **reading.afterwards}
                 lr, base_lr, skipped = reading.lr, reading.base_lr, reading.skipped
-                self._end(step, values, reading.groups, lr, base_lr, reading.damp, skipped=skipped)
+                self._end(step, values, reading.groups, lr, base_lr, reading.damp, reading.ratios, skipped=skipped)
         if reading.metrics is not None:
-            self._consider_after(reading.metrics, pending.after)
+            self._consider_after(reading.metrics, pending.after, reading.scored_loss)
 
     def _end(
         self,
@@ -231,6 +253,7 @@ class Rows:
         lr: tuple[float, ...],
         base_lr: tuple[float, ...],
         damp: float,
+        ratios: tuple[list[float], ...],
         *,
         skipped: bool,
     ) -> None:
@@ -240,7 +263,10 @@ class Rows:
         if skipped:
             values[SKIPPED] = 1.0
         self._latest = values, groups
+        if ratios and not skipped:
+            self.update_ratios = UpdateRatios(self.updates, *(dict(zip(step.names, f, strict=True)) for f in ratios))
         if self._traced:
+            stalls, self._told_stalls = self.stalls - self._told_stalls, self.stalls
             self._deliberation.record_update(
                 Update(
                     step=self.updates,
@@ -252,7 +278,9 @@ class Rows:
                     factors=step.levels.factors,
                     damp=damp,
                     skipped=skipped,
-                )
+                    stalls=None if self._device is None else stalls,
+                ),
+                self.update_ratios if ratios and not skipped else None,
             )
         self.updates += 1
 
@@ -268,8 +296,16 @@ class Rows:
         pending.row.add("alike", "", found.alike)
         return dict(zip(named, found.means.unbind(), strict=True))
 
-    def _consider_after(self, metrics: dict[str, float], first: int) -> None:
-        """The AFTER row of the last update; what was measured of it is given out once."""
+    def _consider_after(
+        self, metrics: dict[str, float], first: int, scored_loss: Mapping[str, float] | None = None
+    ) -> None:
+        """The AFTER row of the last update; what was measured of it is given out once.
+
+        Args:
+            metrics: what `control.step` was given.
+            first: the first update that decisions on the row act on.
+            scored_loss: the score of the loss where a device has it; None: it is scored here, where it is asked for.
+        """
         latest, self._latest = self._latest, None
         if latest is None:
             values = dict(metrics)
@@ -280,8 +316,10 @@ class Rows:
         if self._ranks is not None and self._device is None:  # on a device metrics were agreed on before they were sent
             values = dict(self._ranks.agree(row).values)
             row = replace(row, values=values)
-        if self.meter.scores_loss:
-            values.update(self.meter.loss(values))  # the row's own, which nobody has seen yet
+        if scored_loss is None and self.meter.scores_loss:
+            scored_loss = self.meter.loss(values)
+        if scored_loss:
+            values.update(scored_loss)  # the row's own, which nobody has seen yet
         self._deliberation.consider(row, first)
 
     # ---------------------------------------------------------------- state

@@ -6,7 +6,6 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-import torch
 from torch.optim import Optimizer
 
 from adaptive_lr.actuation import Flags
@@ -14,6 +13,7 @@ from adaptive_lr.changes import Change, Taken
 from adaptive_lr.deliberation import Levels
 from adaptive_lr.meter import Measured
 from adaptive_lr.optimizers import Rate
+from adaptive_lr.update_ratio import Weights
 
 _TORCH_STEP = "Optimizer.profile_hook_step.<locals>.wrapper"  # what torch wraps around every step, and calls hooks from
 
@@ -31,7 +31,8 @@ class Step:
         judged: whether its gradients were measured.
         damp: what the host damped the gradients by.
         measured: what the host measured of them.
-        snapshot: pairs (parameter, copy) for the update-to-weight ratio, or None.
+        weights: as they were before the update, for the update-to-weight ratio; None where nobody reads it.
+        names: of those weights, where the ratio of each is asked for.
     """
 
     levels: Levels
@@ -47,7 +48,8 @@ class Step:
     judged: bool = False
     measured: Measured | None = None
     damp: float = 1.0
-    snapshot: list[tuple[torch.Tensor, torch.Tensor]] | None = None
+    weights: Weights | None = None
+    names: tuple[str, ...] = ()
 
 
 class Abandons(Protocol):

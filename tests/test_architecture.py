@@ -18,11 +18,12 @@ LAYERS = [
     {"layer", "base_schedule"},
     {"rows"},
     {"deferred"},
+    {"pending"},
     {"steps", "lag"},
     {"actuation", "changes", "deliberation", "meter", "metrics", "readback"},
     {"trace"},
     {"controllers"},
-    {"statistics", "series", "optimizers", "plain", "ranks", "restoring", "snapshot", "suggestions"},
+    {"statistics", "series", "optimizers", "plain", "ranks", "restoring", "snapshot", "suggestions", "update_ratio"},
 ]
 """From the top down: a module imports from its own row and the rows below."""
 

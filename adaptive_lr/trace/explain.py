@@ -149,6 +149,16 @@ def _rates(record: TraceRecord) -> Iterator[str]:
     reflexes = [_done(action, count) for action, count in (("damp", damped), ("skip", skipped)) if count]
     if reflexes:
         yield f"The reflex {_list(reflexes)}."
+    stalls = [update.stalls for update in updates if update.stalls is not None]
+    if stalls:
+        waited = [count for count in stalls if count]
+        yield (
+            f"The host waited for the device {_times(sum(waited))}, in {_plural(len(waited), 'update')}."
+            if waited
+            else "The host never waited for the device."
+        )
+    if record.update_ratios and record.update_ratios[-1].values:
+        yield _ratios(record)
 
 
 def _rates_of(record: TraceRecord, index: int, which: str) -> Iterator[str]:
@@ -169,6 +179,16 @@ def _rates_of(record: TraceRecord, index: int, which: str) -> Iterator[str]:
             f"{sentence}; what was used went from {_number(used[0])} to {_number(used[-1])}, "
             f"{_number(np.nanmax(used))} at the highest."
         )
+
+
+def _ratios(record: TraceRecord) -> str:
+    last = record.update_ratios[-1]
+    largest = max(last.values, key=lambda name: math.inf if math.isnan(last.values[name]) else last.values[name])
+    estimate = " (an estimate)" if last.errors.get(largest) else ""
+    return (
+        f"The update-to-weight ratio of each tensor is on record for {_plural(len(record.update_ratios), 'update')}; "
+        f"in update {last.step:,} it was largest in {largest}, {_number(last.values[largest])}{estimate}."
+    )
 
 
 def _story(record: TraceRecord) -> Iterator[str]:
@@ -319,7 +339,11 @@ def _done(action: str, count: int) -> str:
         return once
     if action in _REFLEXES:
         return several.format(f"{count:,}")
-    return several.format("twice" if count == 2 else f"{count:,} times")
+    return several.format(_times(count))
+
+
+def _times(count: int) -> str:
+    return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
 
 
 def _plural(count: int, noun: str) -> str:

@@ -16,10 +16,13 @@ import numpy as np
 from adaptive_lr.controllers.base import Controller
 from adaptive_lr.controllers.composition import Composition, Decision, compose
 from adaptive_lr.statistics import Phase, Statistics
-from adaptive_lr.trace.records import RECORD_NAME, Header, Resume, Update, decode
+from adaptive_lr.trace.records import RECORD_NAME, Header, Resume, Update, UpdateRatios, decode
 
 Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 Integers: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
+
+_Item: TypeAlias = Statistics | Update | UpdateRatios | Decision
+_OF_UPDATES = (Update, UpdateRatios)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class TraceRecord:
         resumes: the updates at which a state was loaded, in order.
         complete: whether the record begins with the run and has no gap where the run was resumed. A run that goes on
             from a checkpoint in another directory does not have its beginning.
+        update_ratios: the update-to-weight ratios of the tensors in every update where they were asked for, in order.
     """
 
     path: Path
@@ -44,6 +48,7 @@ class TraceRecord:
     decisions: tuple[Decision, ...]
     resumes: tuple[int, ...] = ()
     complete: bool = True
+    update_ratios: tuple[UpdateRatios, ...] = ()
 
     def steps(self) -> Integers:
         """Index of every update, shape (updates,)."""
@@ -91,6 +96,19 @@ class TraceRecord:
         """
         phases = (Phase.AFTER, Phase.OBSERVATION) if phase is None else (phase,)
         found = [(row.step, row.values[name]) for row in self.rows if row.phase in phases and name in row.values]
+        steps = np.array([step for step, _ in found], dtype=np.int64)
+        return steps, np.array([value for _, value in found], dtype=np.float64)
+
+    def ratios(self, parameter: str) -> tuple[Integers, Floats]:
+        """Steps and update-to-weight ratios of a parameter, each of shape (updates that have it,).
+
+        Raises:
+            ValueError: no ratio of that parameter is on record.
+        """
+        found = [(ratios.step, ratios.values[parameter]) for ratios in self.update_ratios if parameter in ratios.values]
+        if not found:
+            known = dict.fromkeys(name for ratios in self.update_ratios for name in ratios.values)
+            raise ValueError(f"parameter must be one of {list(known)}, got {parameter!r}")
         steps = np.array([step for step, _ in found], dtype=np.int64)
         return steps, np.array([value for _, value in found], dtype=np.float64)
 
@@ -191,17 +209,17 @@ class _Session:
     """What one header and the lines after it amount to so far."""
 
     header: Header
-    items: list[Statistics | Update | Decision] = field(default_factory=list)
+    items: list[_Item] = field(default_factory=list)
     resumes: tuple[int, ...] = ()
     complete: bool = True
     started: bool = False  # has its START row
     restarted: bool = False  # saw another one, after a state from before the start was loaded
 
-    def add(self, item: Statistics | Update | Decision) -> None:
+    def add(self, item: _Item) -> None:
         if isinstance(item, Statistics) and item.phase is Phase.START:
             self.restarted = self.started
             self.started = True
-        if self.restarted and not isinstance(item, Update) and item.phase is Phase.START:
+        if self.restarted and not isinstance(item, _OF_UPDATES) and item.phase is Phase.START:
             return
         self.items.append(item)
 
@@ -211,7 +229,7 @@ class _Session:
             return sum(isinstance(item, Statistics) for item in self.items) >= resume.rows
         return max((_completed(item) for item in self.items), default=0) >= resume.step
 
-    def before(self, resume: Resume) -> list[Statistics | Update | Decision]:
+    def before(self, resume: Resume) -> list[_Item]:
         """What led to the state that was loaded."""
         if resume.rows is None:
             return [item for item in self.items if _is_before(item, resume.step)]
@@ -220,7 +238,7 @@ class _Session:
             rows += isinstance(item, Statistics)
             if rows > resume.rows:
                 break
-            if not isinstance(item, Update) or item.step < resume.step:
+            if not isinstance(item, _OF_UPDATES) or item.step < resume.step:
                 kept.append(item)
         return kept
 
@@ -233,6 +251,7 @@ class _Session:
             tuple(item for item in self.items if isinstance(item, Decision)),
             self.resumes,
             self.complete,
+            tuple(item for item in self.items if isinstance(item, UpdateRatios)),
         )
 
 
@@ -248,15 +267,15 @@ def _resumed(sessions: list[_Session], resume: Resume) -> _Session:
     return _Session(last.header, [], resumes, complete=False)
 
 
-def _completed(item: Statistics | Update | Decision) -> int:
+def _completed(item: _Item) -> int:
     """The number of updates that were complete when this was recorded, as far as it tells."""
-    if isinstance(item, Update) or (isinstance(item, Statistics) and item.phase is Phase.AFTER and item.updated):
+    if isinstance(item, _OF_UPDATES) or (isinstance(item, Statistics) and item.phase is Phase.AFTER and item.updated):
         return item.step + 1
     return item.step
 
 
-def _is_before(item: Statistics | Update | Decision, step: int) -> bool:
-    if not isinstance(item, Update):
+def _is_before(item: _Item, step: int) -> bool:
+    if not isinstance(item, _OF_UPDATES):
         if item.phase is Phase.START:
             return True
         if item.phase is Phase.OBSERVATION:  # of as many updates: evaluations are made before a state is saved

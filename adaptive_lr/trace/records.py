@@ -5,6 +5,7 @@ The exact record, ``trace.jsonl``, holds one JSON object a line; ``kind`` says w
     header      begins a session: optimizer, parameter groups, controllers and their configurations
     row         one `Statistics` row, as the controllers saw it
     update      one completed optimizer update: the rates and the momentum used in it, the factors, the reflex
+    ratios      the update-to-weight ratio of each tensor in an update, where it was asked for
     decision    one change and its reason
     resume      a state was loaded: what had been recorded beyond it is no longer part of the run
 
@@ -26,7 +27,7 @@ from adaptive_lr.controllers.base import configuration
 from adaptive_lr.controllers.composition import Composition, Decision
 from adaptive_lr.statistics import Phase, Statistics
 
-FORMAT = 1
+FORMAT = 2
 """Version of the lines; a reader refuses a newer one."""
 
 RECORD_NAME = "trace.jsonl"
@@ -57,6 +58,8 @@ class Update:
         factors: each controller's factor, in the order of the composition.
         damp: what the reflex multiplied this update's gradients by; 1 if it did nothing.
         skipped: whether the reflex left this update out.
+        stalls: how often the host has waited for the device since the update before; None where rows are not read
+            late, and the host has everything at once.
     """
 
     step: int
@@ -68,6 +71,26 @@ class Update:
     factors: tuple[float, ...]
     damp: float = 1.0
     skipped: bool = False
+    stalls: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateRatios:
+    """‖update‖ / ‖weight before it‖ of each tensor in one completed update.
+
+    Of the tensors of two or more dimensions (of all, if there are no others) that had a gradient; see
+    `adaptive_lr.update_ratio`.
+
+    Attributes:
+        step: index of the update.
+        values: name of the parameter -> ratio, in the optimizer's order.
+        errors: name -> standard error of a ratio that is estimated from a sample, 0 for a tensor read whole; empty
+            where all tensors were.
+    """
+
+    step: int
+    values: Mapping[str, float]
+    errors: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,20 +166,29 @@ def encode_row(row: Statistics) -> str:
 
 def encode_update(update: Update) -> str:
     """An update as one line."""
-    return _encode(
-        {
-            "kind": "update",
-            "step": update.step,
-            "lr": update.lr,
-            "base_lr": update.base_lr,
-            "momentum": update.momentum,
-            "base_momentum": update.base_momentum,
-            "factor": update.factor,
-            "factors": update.factors,
-            "damp": update.damp,
-            "skipped": update.skipped,
-        }
-    )
+    line = {
+        "kind": "update",
+        "step": update.step,
+        "lr": update.lr,
+        "base_lr": update.base_lr,
+        "momentum": update.momentum,
+        "base_momentum": update.base_momentum,
+        "factor": update.factor,
+        "factors": update.factors,
+        "damp": update.damp,
+        "skipped": update.skipped,
+    }
+    if update.stalls is not None:
+        line["stalls"] = update.stalls
+    return _encode(line)
+
+
+def encode_update_ratios(ratios: UpdateRatios) -> str:
+    """The ratios of an update as one line."""
+    line: dict[str, Any] = {"kind": "ratios", "step": ratios.step, "values": dict(ratios.values)}
+    if ratios.errors:
+        line["errors"] = dict(ratios.errors)
+    return _encode(line)
 
 
 def encode_decision(decision: Decision) -> str:
@@ -187,7 +219,7 @@ def encode_resume(resume: Resume) -> str:
     return _encode({"kind": "resume", "step": resume.step, "rows": resume.rows})
 
 
-Record: TypeAlias = Statistics | Update | Decision | Header | Resume
+Record: TypeAlias = Statistics | Update | UpdateRatios | Decision | Header | Resume
 
 
 # One NaN for all, so that records compare equal where Python compares by identity first, as it does in containers.
@@ -244,6 +276,7 @@ def _as_tuple(value: Any) -> Any:
 _DECODERS: dict[Any, Any] = {
     "row": _row,
     "update": _update,
+    "ratios": lambda found: UpdateRatios(**found),
     "decision": _decision,
     "header": _header,
     "resume": lambda found: Resume(**found),

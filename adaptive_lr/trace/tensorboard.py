@@ -8,6 +8,8 @@ itself (that is ``trace.jsonl``). All scalars of a step share one event. Tags::
     momentum/<group>  momentum_base/<group>
     loss/train  loss/<metric>  metric/<metric>     the training loss; metrics with "loss" in their name; the others
     update/update_ratio, update/base_lr     what is known once the update has happened
+    update_ratio/<parameter>                of each tensor, where it was asked for, exact or estimated
+    host/stalls                             waits for the device since the point before, where rows are read late
     gradient/<statistic>                    and gradient_group/<group>/<statistic> if there are several groups
     reflex/damp  reflex/skipped
     decisions/<controller>                  as text
@@ -27,7 +29,7 @@ from typing import Any
 from adaptive_lr.controllers.composition import Decision
 from adaptive_lr.statistics import MEASURED_STATISTICS, Phase, Statistics
 from adaptive_lr.trace.event_file import Sink
-from adaptive_lr.trace.records import Header, Update
+from adaptive_lr.trace.records import Header, Update, UpdateRatios
 
 _CHARTED_GROUPS = 4  # parameter groups that get a chart each; more share one
 
@@ -56,6 +58,7 @@ class View:
         self._start: int | None = None  # the step from which the session about to begin replaces what was sent
         self._step = 0
         self._scalars: dict[str, float] = {}  # of `_step`, not yet sent
+        self._stalls = 0  # since the last update that was sent
         self._templates: dict[tuple[str, ...], tuple[Any, list[Any]]] = {}
 
     def begin(self, header: Header) -> None:
@@ -88,6 +91,8 @@ class View:
 
     def update(self, update: Update) -> None:
         """Take the learning rates, momenta and factors of an update."""
+        if update.stalls is not None:
+            self._stalls += update.stalls
         if update.step % self._every:
             return
         self._at(update.step)
@@ -100,6 +105,13 @@ class View:
             if momentum is not None and base is not None:
                 self._scalars[f"momentum/{self._groups[index]}"] = momentum
                 self._scalars[f"momentum_base/{self._groups[index]}"] = base
+        if update.stalls is not None:
+            self._scalars["host/stalls"], self._stalls = self._stalls, 0
+
+    def update_ratios(self, ratios: UpdateRatios) -> None:
+        """Take the update-to-weight ratios of the tensors in an update, whatever `every` is."""
+        self._at(ratios.step)
+        self._scalars.update({f"update_ratio/{name}": value for name, value in ratios.values.items()})
 
     def decisions(self, decisions: Iterable[Decision]) -> None:
         """Send decisions as text, those of one controller together."""

@@ -21,11 +21,13 @@ from adaptive_lr.trace.records import (
     Header,
     Resume,
     Update,
+    UpdateRatios,
     encode_decision,
     encode_header,
     encode_resume,
     encode_row,
     encode_update,
+    encode_update_ratios,
 )
 from adaptive_lr.trace.tensorboard import View
 
@@ -133,6 +135,13 @@ class Trace:
         self._append(encode_update(update))
         if self._view is not None:
             self._view.update(update)
+
+    @_guarded
+    def record_update_ratios(self, ratios: UpdateRatios) -> None:
+        """Record the update-to-weight ratios of the tensors in the update recorded last."""
+        self._append(encode_update_ratios(ratios))
+        if self._view is not None:
+            self._view.update_ratios(ratios)
 
     @_guarded
     def record_decisions(self, decisions: Iterable[Decision]) -> None:

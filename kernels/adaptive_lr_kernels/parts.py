@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from adaptive_lr_kernels.merge import Alignment, Maxima, Mergeable, Moments, Norms, Sums
+from adaptive_lr_kernels.upload import vector
 
 _NEEDED = {
     "alignment": ("grad_norm", "momentum_norm"),
@@ -42,13 +43,13 @@ def parts_of(
         elif name == "nonfinite":
             parts[name] = Sums(values[name])
         elif name == "alignment":
-            there = _vector([float(present) for present in has_momentum], values[name].device) == 1
+            there = vector([float(present) for present in has_momentum], values[name].device) == 1
             norms = torch.where(there, values["grad_norm"], 0.0)
             dots = torch.where(there, values[name] * values["grad_norm"] * values["momentum_norm"], 0.0)
             parts[name] = Alignment(Sums(dots), Norms(norms), Norms(values["momentum_norm"]))
         else:  # mean and variance are two names of one quantity
             if moments is None:
-                counts = _vector([_count(gradient) for gradient in gradients], values[name].device)
+                counts = vector([_count(gradient) for gradient in gradients], values[name].device)
                 moments = Moments(counts, values["grad_mean"], values["grad_variance"])
             parts[name] = moments
     return parts
@@ -56,9 +57,3 @@ def parts_of(
 
 def _count(gradient: Tensor | None) -> float:
     return 0.0 if gradient is None else float(gradient.numel() * (2 if gradient.is_complex() else 1))
-
-
-def _vector(values: Sequence[float], device: torch.device) -> Tensor:
-    """Host numbers as a float64 vector on the device, without waiting for it."""
-    vector = torch.tensor(values, dtype=torch.float64, device="cpu")
-    return vector.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else vector.to(device)

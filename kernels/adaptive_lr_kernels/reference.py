@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from adaptive_lr_kernels.merge import Alignment, Maxima, Mergeable, Moments, Norms, Segments, Sums
+from adaptive_lr_kernels.upload import vector
 
 MergeableT = TypeVar("MergeableT", bound=Mergeable)
 
@@ -202,7 +203,7 @@ def largest_magnitudes(pieces: Pieces) -> Maxima:
 
 def moments(pieces: Pieces) -> Moments:
     """Count, mean and population variance of each tensor, the zeros of a sparse one included."""
-    counts = _device_vector(pieces.counts, pieces.device)
+    counts = vector(pieces.counts, pieces.device)
     if not pieces.on_host:
         exact = [_exact_moments(piece) for piece in pieces.tensors]
         means, variances = (pieces.vector([pair[side] for pair in exact]) for side in (0, 1))
@@ -255,7 +256,7 @@ def alignment(
         sizes.append(len(pairs))
     products = torch.stack(dots).double() if dots else torch.zeros(0, dtype=torch.float64, device=device)
     if any(momentum is None for momentum in momenta):
-        present = _device_vector([float(momentum is not None) for momentum in momenta], device)
+        present = vector([float(momentum is not None) for momentum in momenta], device)
         gradient_norms = Norms(torch.where(present == 1, gradient_norms.norms, 0.0))
     return Alignment(Sums(products).merge(Segments(None, sizes)), gradient_norms, momentum_norms)
 
@@ -319,9 +320,3 @@ def _cut(values: Tensor, limit: int) -> list[Tensor]:
     if rows:
         return list(values.chunk(-(-size // rows), dim))
     return [piece for row in values.unbind(dim) for piece in _cut(row, limit)]
-
-
-def _device_vector(values: Sequence[float], device: torch.device) -> Tensor:
-    """Host numbers as a float64 vector on the device, without waiting for it."""
-    vector = torch.tensor(values, dtype=torch.float64, device="cpu")
-    return vector.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else vector.to(device)

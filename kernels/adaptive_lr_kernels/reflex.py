@@ -24,6 +24,7 @@ from torch import Tensor
 
 from adaptive_lr_kernels.backends import Backend, selected
 from adaptive_lr_kernels.reference_reflex import judge_reference, scale_reference, score_reference
+from adaptive_lr_kernels.upload import uploaded
 from adaptive_lr_kernels.workspace import Workspace, shared, stream_of
 
 COLUMNS = ("score", "typical", "spread", "damp", "skip")
@@ -96,9 +97,7 @@ class Window(NamedTuple):
         if len(held) > size:
             raise ValueError(f"values must be at most {size}, one per slot of the window, got {len(held)}")
         slots = torch.tensor(held + [math.inf] * (size - len(held)), dtype=torch.float64, device="cpu")
-        if self.values.is_cuda:
-            slots = slots.pin_memory()
-        self.values.copy_(slots, non_blocking=True)
+        self.values.copy_(uploaded(slots, self.values.device))
         self.entered.fill_(len(held))
 
     def read(self) -> list[float]:

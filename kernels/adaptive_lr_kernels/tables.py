@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from adaptive_lr_kernels.merge import Segments
+from adaptive_lr_kernels.upload import uploaded
 
 LEAST_CHUNK, MOST_CHUNK = 2**12, 2**16
 """Bounds of the elements of a chunk, powers of two. Smaller, the fixed cost shows; larger, lanes lose digits."""
@@ -149,11 +150,11 @@ def tables_of(
         order=tuple(order),
         launches=tuple(launches),
         chunk=chunk,
-        numels=_on_device(numels, device),
-        entry_chunks=_on_device(firsts.astype(np.int32), device),
-        chunk_entries=_on_device(np.repeat(np.arange(len(listed), dtype=np.int32), lengths), device),
-        segments=_on_device(np.concatenate([tensors, wholes], axis=1), device),
-        members=_on_device(members, device),
+        numels=uploaded(torch.from_numpy(numels), device),
+        entry_chunks=uploaded(torch.from_numpy(firsts.astype(np.int32)), device),
+        chunk_entries=uploaded(torch.from_numpy(np.repeat(np.arange(len(listed), dtype=np.int32), lengths)), device),
+        segments=uploaded(torch.from_numpy(np.concatenate([tensors, wholes], axis=1)), device),
+        members=uploaded(torch.from_numpy(members), device),
         num_tensors=len(sizes),
     )
 
@@ -172,9 +173,3 @@ def _wholes(sizes: NDArray[np.int64], groups: Segments) -> tuple[NDArray[np.int3
     firsts = np.cumsum(lengths) - lengths
     counts = [sizes[order[first : first + length]].sum() for first, length in zip(firsts, lengths, strict=True)]
     return order, np.array([firsts, lengths, counts, counts], dtype=np.int64)
-
-
-def _on_device(table: NDArray[np.int32] | NDArray[np.int64], device: torch.device) -> Tensor:
-    tensor = torch.from_numpy(table)
-    # From pinned memory: a copy from any other waits for all that the device was given to do.
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor

@@ -49,9 +49,9 @@ def watching(steps: int) -> Composition:
 class Controlled:
     """A still optimizer under `guarded()` control, with the loss of a run that goes well."""
 
-    def __init__(self, model: Model, watch_steps: int) -> None:
+    def __init__(self, model: Model, watch_steps: int, update_ratios_every: int | None = None) -> None:
         self.optimizer = Still(model.parameters)
-        self.control = AdaptiveLR(self.optimizer, watching(watch_steps))
+        self.control = AdaptiveLR(self.optimizer, watching(watch_steps), update_ratios_every=update_ratios_every)
         self.losses = (2.0 / (1.0 + 1e-3 * step) + 0.01 * (step % 7) for step in itertools.count())
 
     def step(self) -> None:
@@ -67,9 +67,10 @@ def control_cases(name: str, shapes: Shapes, device: torch.device, *, bandwidth:
     """
     model = Model.of(shapes, device, torch.float32, momenta=False)
     plain = Still(model.parameters)
-    steady, watched = Controlled(model, WATCHED), Controlled(model, FOREVER)
+    steady, watched, sampled = Controlled(model, WATCHED), Controlled(model, FOREVER), Controlled(model, WATCHED, 1)
     for _ in range(160):  # the window of norms is full
         steady.step()
+        sampled.step()
     timings = compare(
         {
             "torch._foreach_norm": Way(lambda: torch._foreach_norm(model.gradients)),
@@ -77,6 +78,7 @@ def control_cases(name: str, shapes: Shapes, device: torch.device, *, bandwidth:
             "nothing": Way(plain.step),
             "guarded(), steady state": Way(steady.step),
             "guarded(), watching": Way(watched.step),
+            "guarded(), every tensor's ratio sampled": Way(sampled.step),
         },
         device,
         turns=turns,

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
+from dataclasses import replace
 from typing import Any
+from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 
-from adaptive_lr.controllers import Controller, GradientSpike, LossVariance, Plateau, RangeTest, guarded
-from adaptive_lr.statistics import Phase
+from adaptive_lr.controllers import Controller, GradientSpike, LossVariance, Plateau, RangeTest, Rescue, guarded
+from adaptive_lr.meter import Meter
+from adaptive_lr.statistics import LOSS_STATISTICS, Phase
 from deferral import Make, Run, assert_same, assert_same_decisions
-from laws import Hold, Script
+from laws import Hold, Script, Watch
 
 pytestmark = pytest.mark.filterwarnings("ignore:the momentum is not changed")
 LAGS = (0, 1, 2, 5)
@@ -236,8 +241,12 @@ def test_a_step_with_a_closure_is_read_at_once_and_exact() -> None:
 def test_the_record_of_a_run_is_the_same(tmp_path: Any) -> None:
     from adaptive_lr import read_trace
 
+    def laws() -> Any:
+        return *skipping(), Rescue(watch_steps=10, snapshots=False)
+
     late, at_once = (
-        Run(FUSED["SGD"], late, 2, skipping, BROKEN, options={"trace": tmp_path / str(late)}) for late in (True, False)
+        Run(FUSED["SGD"], late, 2, laws, BROKEN, options={"trace": tmp_path / str(late), "update_ratios_every": 3})
+        for late in (True, False)
     )
     for step in range(50):
         late.step(step)
@@ -248,8 +257,15 @@ def test_the_record_of_a_run_is_the_same(tmp_path: Any) -> None:
         records.append(read_trace(tmp_path / str(run.late)))
     first, second = records
     assert first.header.lag == second.header.lag == 2
-    assert repr(first.updates) == repr(second.updates)
+    assert {update.stalls for update in second.updates} == {None}
+    assert sum(update.stalls for update in first.updates) == late.control.stalls
+    assert repr([replace(update, stalls=None) for update in first.updates]) == repr(list(second.updates))
     assert len(first.updates) == 50
+    skipped = {update.step for update in first.updates if update.skipped}
+    assert [ratios.step for ratios in first.update_ratios] == [step for step in range(0, 50, 3) if step not in skipped]
+    assert repr(first.update_ratios) == repr(second.update_ratios)
+    assert [bool(ratios.errors) for ratios in first.update_ratios][:2] == [False, False]
+    assert first.update_ratios[-1].errors
     for a, b in zip(first.rows, second.rows, strict=True):
         assert (a.step, a.phase, a.updated, list(a.values)) == (b.step, b.phase, b.updated, list(b.values))
         for values, others in zip((a.values, *a.groups), (b.values, *b.groups), strict=True):
@@ -303,6 +319,35 @@ def test_the_loss_is_scored_where_somebody_asks(tmp_path: Any) -> None:
             assert {name: row.values[name] for name in scored} == pytest.approx(scored, nan_ok=True)
         assert rows[30].values["loss_score"] > 10.0
         assert not any("loss_score" in row.values for row in read_trace(tmp_path / str(late)).rows if row not in rows)
+
+
+def test_losses_are_scored_on_the_device_as_on_the_host(tmp_path: Any) -> None:
+    """Tensors and numbers, with and without an update, across an observation, a checkpoint and the end of a sweep."""
+    from adaptive_lr import read_trace
+
+    def laws() -> Any:
+        return GradientSpike(), Hold(first=30, last=35), Watch(("loss_score",))
+
+    found = []
+    for late in (True, False):
+        folder = tmp_path / str(late)
+        run = Run(UNFUSED["momentum"], late, 2, laws, losses={40: 1e3, 50: math.inf}, options={"trace": folder})
+        with mock.patch.object(Meter, "loss", side_effect=AssertionError) if late else nullcontext():
+            for step in range(70):
+                loss = run.update(step)
+                run.control.step(loss.item() if step % 3 == 0 else loss)
+                if step % 9 == 4:
+                    run.control.step({"loss": 2.0, "other": torch.tensor(1.0)})
+                if step == 20:
+                    run.control.observe(loss=1.5)
+                if step == 45:
+                    run.load(run.save())
+            run.control.detach()
+        rows = [row for row in read_trace(folder).rows if row.phase is Phase.AFTER]
+        found.append([[row.values[name] for name in LOSS_STATISTICS] for row in rows])
+    np.testing.assert_allclose(*found, rtol=1e-10, atol=1e-12)
+    assert len(found[0]) == 78
+    assert max(score for score, _, _ in found[0] if math.isfinite(score)) > 10.0
 
 
 @pytest.mark.parametrize("lag", [1, 3])

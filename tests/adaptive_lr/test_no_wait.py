@@ -14,8 +14,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from adaptive_lr import AdaptiveLR
 from adaptive_lr.controllers import GradientSpike, LossVariance, Rescue, guarded
 from adaptive_lr.deferred import DeviceMeter
+from adaptive_lr.pending import Pending
 from adaptive_lr.readback import Ring, Slot
 from adaptive_lr.statistics import MEASURED_STATISTICS
+from adaptive_lr.update_ratio import Ratios
 from adaptive_lr_kernels.reference import Pieces
 from deferral import Make, Run, deferred
 from laws import Watch
@@ -123,7 +125,7 @@ def steps(run: Run, count: int, **arguments: Any) -> Watched:
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_a_steady_step_waits_for_nothing(name: str) -> None:
     def laws() -> Any:
-        return GradientSpike(clip=10.0), LossVariance()
+        return GradientSpike(clip=10.0), LossVariance(), Watch(("loss_score",))
 
     run = Run(OPTIMIZERS[name], True, 2, laws, {40: 1e3, 41: float("nan"), 45: 1e2})
     mode = steps(run, 30)
@@ -139,6 +141,23 @@ def test_the_watch_over_the_weights_waits_for_nothing(tmp_path: Any) -> None:
     steps(run, 20, from_the_host=True)  # on a CPU the least norms of weights are made anew at each step
     run.control.detach()
     assert run.control.stalls == 0
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_the_ratio_of_each_tensor_waits_for_nothing(watched: bool, tmp_path: Any) -> None:
+    """Neither while a law has whole weights compared nor where samples are."""
+
+    def laws() -> Any:
+        return guarded() if watched else GradientSpike()
+
+    run = Run(OPTIMIZERS["fused AdamW"], True, 2, laws, options={"trace": tmp_path, "update_ratios_every": 2})
+    steps(run, 20, from_the_host=True)  # a GPU gets the sizes of tensors from page-locked memory
+    run.control.detach()
+    assert run.control.stalls == 0
+    found = run.control.update_ratios
+    assert found is not None
+    assert found.step == 48
+    assert bool(found.errors) is not watched
 
 
 def test_the_watch_notices_a_read() -> None:
@@ -171,8 +190,9 @@ def test_a_longer_row_makes_longer_slots_and_those_under_way_are_still_read() ->
     assert ring.waits == 0
 
 
+@pytest.mark.parametrize("sampled", [False, True])
 @pytest.mark.parametrize("fused", [False, True])
-def test_no_step_mixes_devices_or_reads_a_tensor_without_data(fused: bool) -> None:
+def test_no_step_mixes_devices_or_reads_a_tensor_without_data(fused: bool, sampled: bool) -> None:
     """On a device whose tensors hold nothing, any read and any stray tensor of the CPU is an error."""
 
     def fill(slot: Slot, row: torch.Tensor) -> None:
@@ -186,11 +206,14 @@ def test_no_step_mixes_devices_or_reads_a_tensor_without_data(fused: bool) -> No
     ]
     groups = [{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.02}]
     optimizer = (torch.optim.Adadelta if fused else torch.optim.SGD)(groups, lr=0.1)
-    statistics = Watch(tuple(sorted(MEASURED_STATISTICS)))
+    statistics = Watch(tuple(sorted(MEASURED_STATISTICS - ({"update_ratio"} if sampled else set()))))
+    laws = (GradientSpike(clip=1.0), statistics, *([] if sampled else [Rescue(snapshots=False)]))
     with deferred():
-        control = AdaptiveLR(optimizer, (GradientSpike(clip=1.0), Rescue(snapshots=False), statistics), lag=2)
+        control = AdaptiveLR(optimizer, laws, lag=2, update_ratios_every=2)
     fused_here = mock.patch("adaptive_lr.actuation.is_fused", return_value=fused)
-    with mock.patch.object(Slot, "fill", fill), mock.patch.object(DeviceMeter, "check"), fused_here:
+    taken: list[Ratios] = []
+    take = mock.patch.object(Pending, "take_ratios", lambda pending, ratios: taken.append(ratios))
+    with mock.patch.object(Slot, "fill", fill), mock.patch.object(DeviceMeter, "check"), fused_here, take:
         for _ in range(8):
             for parameter in parameters:
                 parameter.grad = torch.ones_like(parameter)
@@ -200,3 +223,4 @@ def test_no_step_mixes_devices_or_reads_a_tensor_without_data(fused: bool) -> No
             optimizer.step()
             control.step({"loss": torch.ones((), device="meta"), "other": torch.ones(1, device="meta")})
     assert control.stalls == 0
+    assert [ratios.errors is not None for ratios in taken] == [sampled] * 4

@@ -14,6 +14,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 import processes
 from adaptive_lr import AdaptiveLR
 from adaptive_lr.ranks import SLOTS, Ranks
+from spread_ratios import RATIO_KINDS, SEEDS
 from spread_training import DONE, POISON, SCALES
 
 Results = list[dict[str, Any]]
@@ -93,6 +94,37 @@ def test_the_laws_see_the_mean_of_each_metric(results: dict[int, Results], world
     assert few["val_loss"] == mean
     assert [many[f"metric {index:02}"] for index in range(2 * SLOTS)] == [mean + index for index in range(2 * SLOTS)]
     assert all(row["update_ratio"] > 0 for row in after)
+
+
+RATIOS = [(world, kind) for world, kinds in RATIO_KINDS.items() for kind in kinds[1:]]
+
+
+@pytest.mark.parametrize("late", [False, True])
+@pytest.mark.parametrize(("world", "kind"), RATIOS)
+def test_the_update_to_weight_ratio_is_that_of_whole_tensors(
+    results: dict[int, Results], world: int, kind: str, late: bool
+) -> None:
+    """Of each tensor and of the same bits on each process, whichever of them asked for it, read at once or late."""
+    name = f"late ratios {kind}" if late else f"ratios {kind}"
+    single = results[world][0]["ratios single"]
+    assert set(single["whole"]) == {"0.weight", "2.weight", "4.weight"}
+    for result in results[world]:
+        for how in ("whole", "sampled"):
+            assert result[name][how] == results[world][0][name][how]
+            assert result[name][how] == pytest.approx(single[how], rel=1e-5)
+            assert set(result[name][f"{how} errors"]) == (set() if how == "whole" else {0.0})
+
+
+@pytest.mark.parametrize(("world", "kind"), RATIOS)
+def test_an_estimate_from_shards_is_of_whole_tensors(results: dict[int, Results], world: int, kind: str) -> None:
+    """Unbiased within 5 standard errors and what a quotient of 16 elements allows; errors as they are stated."""
+    exact = np.array(list(results[world][0]["ratios single"]["whole"].values()))
+    for result in results[world]:
+        values, errors = result[f"estimates {kind}"].numpy()
+        assert np.array_equal(values, results[world][0][f"estimates {kind}"][0].numpy())
+        squares, scatter = values**2, values.std(0)
+        assert (abs(squares.mean(0) - exact**2) <= 5 * squares.std(0) / math.sqrt(SEEDS) + 4 * scatter**2).all()
+        assert (scatter <= 1.25 * np.sqrt((errors**2).mean(0))).all()
 
 
 def test_processes_that_differ_are_refused_on_all_of_them(results: dict[int, Results]) -> None:

@@ -7,8 +7,9 @@ import torch
 
 pytest.importorskip("triton")
 
-from adaptive_lr_kernels import ahead_of_time
-from adaptive_lr_kernels.ahead_of_time import Variant, facts_of, judging, measuring, merging, scaling, scoring
+from adaptive_lr_kernels import ahead_of_time, variants
+from adaptive_lr_kernels.ahead_of_time import facts_of
+from adaptive_lr_kernels.variants import Variant, judging, measuring, merging, scaling, scoring
 
 HALF, SINGLE, DOUBLE = torch.bfloat16, torch.float32, torch.float64
 
@@ -38,7 +39,7 @@ OTHERS = [
 
 def test_the_interpreter_is_not_chosen() -> None:
     """It would leave nothing to compile."""
-    assert hasattr(ahead_of_time.measure_chunks, "cache_key")
+    assert hasattr(variants.measure_chunks, "cache_key")
 
 
 @pytest.mark.parametrize(("variant", "capability"), WIDE, ids=[f"{v.name}-{c}" for v, c in WIDE])
@@ -75,4 +76,4 @@ def test_scaled_bfloat16_is_rounded_to_nearest() -> None:
 def test_every_turn_of_the_loop_is_accounted_for() -> None:
     """The number of loads that is demanded: 16 bytes for each of 128 threads."""
     assert measuring("", (HALF, HALF, SINGLE)).loads == 2 * 1024 * (2 + 2 + 4) // (128 * 16)
-    assert len({variant.name for variant in ahead_of_time.every()}) == len(list(ahead_of_time.every()))
+    assert len({variant.name for variant in variants.every()}) == len(list(variants.every()))

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from adaptive_lr import AdaptiveLR
 from adaptive_lr.controllers import Composition, Rescue, guarded
 from gpu_waits import Transfers, host_seconds, synchronizations, waits_raise
+from laws import Watch
 
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "fused AdamW": lambda p: torch.optim.AdamW(p, lr=1e-3, fused=True),
@@ -37,13 +38,15 @@ def at_rest_soon() -> Composition:
 class Run:
     """A training run whose steps can be taken one at a time."""
 
-    def __init__(self, make: Callable[[Any], torch.optim.Optimizer], device: torch.device) -> None:
+    def __init__(
+        self, make: Callable[[Any], torch.optim.Optimizer], device: torch.device, *laws: Any, **options: Any
+    ) -> None:
         torch.manual_seed(0)
         layers = [layer for _ in range(8) for layer in (nn.Linear(256, 256), nn.GELU())]
         self.model = nn.Sequential(*layers, nn.Linear(256, 1)).to(device)
         self.inputs = torch.randn(64, 256, device=device)
         self.optimizer = make(self.model.parameters())
-        self.control = AdaptiveLR(self.optimizer, at_rest_soon(), lag=2)
+        self.control = AdaptiveLR(self.optimizer, [*at_rest_soon(), *laws], lag=2, **options)
         self.loss: Tensor | None = None
 
     def backward(self) -> None:
@@ -90,6 +93,25 @@ def test_torch_sees_no_wait_where_updates_are_damped_and_skipped(run: Run, devic
         torch.cuda.synchronize(device)  # so that the row that is due has arrived
     run.control.detach()
     assert {"skip", "back off"} <= {decision.action for decision in run.control.decisions}
+
+
+def test_samples_of_the_weights_and_scores_of_the_loss_make_no_wait(device: torch.device) -> None:
+    made = Run(OPTIMIZERS["fused AdamW"], device, Watch(("loss_score",)), update_ratios_every=1)
+    for _ in range(SETTLED):
+        made.step()
+    torch.cuda.synchronize(device)
+    with waits_raise():
+        made.step()
+    with Transfers() as transfers:
+        made.step()
+    assert transfers.waiting == []
+    made.control.detach()
+    found = made.control.update_ratios
+    assert found is not None
+    assert found.step == SETTLED + 1
+    assert len(found.errors) == 9  # one matrix of 256 elements is read whole
+    assert sorted(found.errors.values())[0] == 0.0
+    assert all(0.0 < error < 0.5 * max(found.values.values()) for error in sorted(found.errors.values())[1:])
 
 
 def test_nothing_is_synchronized_by_name(run: Run, device: torch.device) -> None:

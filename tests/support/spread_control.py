@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from spread_meetings import MEETINGS
+from spread_ratios import RATIOS
 from spread_training import TRAINING
 
-SCENARIOS = {world: {**MEETINGS[world], **TRAINING[world]} for world in TRAINING}
+SCENARIOS = {world: {**MEETINGS[world], **TRAINING[world], **RATIOS[world]} for world in TRAINING}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from adaptive_lr.controllers import Decision
 from adaptive_lr.statistics import Phase
-from adaptive_lr.trace import Header, TraceRecord, Update, explain
+from adaptive_lr.trace import Header, TraceRecord, Update, UpdateRatios, explain
 from adaptive_lr.trace.explain import MAX_EPISODES, WIDTH
 
 NAMES = ("gradient_spike", "plateau")
@@ -53,6 +54,31 @@ def test_a_run_in_which_nothing_was_changed_says_so() -> None:
     assert "SGD with 1 parameter group. Controllers: gradient_spike and plateau." in story
     assert "1,000 updates on record, 0 to 999." in story
     assert "The base learning rate was 0.1 throughout, and was used as it was." in story
+
+
+@pytest.mark.parametrize(
+    ("stalls", "told"),
+    [
+        ((0, 0, 0), "The host never waited for the device."),
+        ((1, 0, 0), "The host waited for the device once, in 1 update."),
+        ((1, 0, 4), "The host waited for the device 5 times, in 2 updates."),
+    ],
+)
+def test_waits_for_the_device_are_told_where_rows_were_read_late(stalls: tuple[int, ...], told: str) -> None:
+    run = record(steps=3)
+    updates = tuple(replace(update, stalls=count) for update, count in zip(run.updates, stalls, strict=True))
+    assert told in unwrapped(explain(replace(run, updates=updates)))
+    assert "waited" not in explain(run)
+
+
+def test_the_largest_ratio_of_the_last_update_that_has_them_is_told() -> None:
+    first = UpdateRatios(0, {"a": 0.5, "b": 0.1})
+    exact, estimated = UpdateRatios(10, {"a": 0.01, "b": 0.02}), UpdateRatios(10, {"a": 0.01, "b": 0.02}, {"b": 1e-4})
+    for last, largest in ((exact, "b, 0.02"), (estimated, "b, 0.02 (an estimate)")):
+        story = unwrapped(explain(replace(record(), update_ratios=(first, last))))
+        told = f"each tensor is on record for 2 updates; in update 10 it was largest in {largest}."
+        assert told in story
+    assert "ratio" not in explain(record())
 
 
 def test_one_decision_is_told_with_its_reason() -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from adaptive_lr.controllers import Composition, Decision
 from adaptive_lr.statistics import Phase, Statistics
 from adaptive_lr.trace import records
-from adaptive_lr.trace.records import Header, Resume, Update, decode, describe_controllers
+from adaptive_lr.trace.records import Header, Resume, Update, UpdateRatios, decode, describe_controllers
 from laws import Script
 
 FLOATS = st.floats(allow_nan=True, allow_infinity=True, allow_subnormal=True)
@@ -72,9 +72,26 @@ def test_an_update_reads_back_bit_for_bit(data: st.DataObject, groups: int, cont
             factors=st.tuples(*[FLOATS] * controllers),
             damp=FLOATS,
             skipped=st.booleans(),
+            stalls=st.none() | STEPS,
         )
     )
     assert bits(decode(records.encode_update(update))) == bits(update)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.builds(UpdateRatios, step=STEPS, values=VALUES, errors=VALUES))
+def test_the_ratios_of_an_update_read_back_bit_for_bit(ratios: UpdateRatios) -> None:
+    assert bits(decode(records.encode_update_ratios(ratios))) == bits(ratios)
+
+
+def test_a_trace_of_the_first_format_is_read() -> None:
+    """Its updates say nothing of stalls."""
+    header = decode(records.encode_header(Header("SGD", ("0",))).replace('"format":2', '"format":1'))
+    assert isinstance(header, Header)
+    update = Update(3, (0.1,), (0.1,), (None,), (None,), 1.0, ())
+    line = records.encode_update(update)
+    assert "stalls" not in line
+    assert decode(line) == update
 
 
 @settings(deadline=None, max_examples=80)

@@ -183,3 +183,18 @@ def test_the_checksum_is_tensorboards(data: bytes) -> None:
 def test_the_checksum_is_right_at_the_edges_of_its_blocks(size: int) -> None:
     data = np.random.default_rng(size).bytes(size)
     assert struct.unpack("<I", _masked_checksum(data))[0] == masked_crc32c(data)
+
+
+@pytest.mark.parametrize(("every", "points"), [(1, [1, 0, 2, 0, 0, 1]), (4, [1, 2])])
+def test_waits_for_the_device_are_counted_from_point_to_point(tmp_path: Path, every: int, points: list[int]) -> None:
+    trace = Trace(tmp_path, every=every)
+    trace.begin(Header("SGD", ("0",)))
+    for step, stalls in enumerate([1, 0, 2, 0, 0, 1]):
+        trace.record_update(Update(step, (0.1,), (0.1,), (None,), (None,), 1.0, (), stalls=stalls))
+    trace.close()
+    assert scalars(tmp_path)["host/stalls"] == [(step * every, count) for step, count in enumerate(points)]
+
+
+def test_a_run_whose_rows_are_read_at_once_shows_no_waits(tmp_path: Path, run: Callable[..., Any]) -> None:
+    run(Trace(tmp_path)).train(3).trace.close()
+    assert "host/stalls" not in scalars(tmp_path)

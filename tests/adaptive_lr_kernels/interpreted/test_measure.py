@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
@@ -15,9 +14,8 @@ from torch import Tensor
 import gradient_truth
 from adaptive_lr_kernels import STATISTICS, measure, tables
 from adaptive_lr_kernels.plan import variant_of
+from gradient_models import REAL, Model, laid_out, models, unions
 
-REAL = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
-COMPLEX = (torch.complex64, torch.complex128)
 DOUBLE = (torch.float64, torch.complex128)
 
 TERMS = 16 + 3
@@ -53,23 +51,7 @@ def check(
 ) -> None:
     """Every statistic of every tensor, group and the whole."""
     measured = measure(gradients, parameters=parameters, momenta=momenta, groups=groups, backend="triton")
-    everything = list(range(len(gradients)))
-    members = groups if groups is not None else [0] * len(everything)
-    num_groups = 1 if groups is None else max(groups, default=-1) + 1
-    assert tuple(measured.overall) == tuple(measured.per_group) == tuple(measured.per_tensor) == STATISTICS
-    for name in STATISTICS:
-        assert measured.overall[name].shape == ()
-        assert measured.per_group[name].shape == (num_groups,)
-        assert measured.per_tensor[name].shape == (len(everything),)
-        assert measured.overall[name].dtype == (torch.int64 if name == "nonfinite" else torch.float64)
-    unions = [({name: float(vector) for name, vector in measured.overall.items()}, everything)]
-    for level, parts in (
-        (measured.per_tensor, [[index] for index in everything]),
-        (measured.per_group, [[i for i in everything if members[i] == group] for group in range(num_groups)]),
-    ):
-        unions += [({name: float(vector[k]) for name, vector in level.items()}, part) for k, part in enumerate(parts)]
-    for found, part in unions:
-        chosen = [[tensors[i] for i in part] for tensors in (gradients, parameters, momenta)]
+    for found, chosen in unions(Model(gradients, parameters, momenta, groups), measured):
         dtypes = {tensor.dtype for tensors in chosen for tensor in tensors if tensor is not None}
         elements = torch.cat([torch.zeros(1, dtype=torch.float64), *map(gradient_truth.reals, chosen[0])])
         scale = float(elements[elements.isfinite()].square().mean().sqrt()) * 2
@@ -77,72 +59,8 @@ def check(
         assert_measured(found, gradient_truth.truth(*chosen), scale, unit)
 
 
-def laid_out(tensor: Tensor, layout: str) -> Tensor:
-    """The same elements, elsewhere in memory."""
-    if layout == "transposed" and tensor.dim() >= 2:
-        return tensor.transpose(0, -1).contiguous().transpose(0, -1)
-    if layout == "offset":
-        room = tensor.new_full((tensor.numel() + 1,), 77.0)
-        room[1:] = tensor.flatten()
-        return room[1:].view(tensor.shape)
-    if layout == "strided" and tensor.dim() >= 1:
-        room = tensor.new_full((*tensor.shape[:-1], 2 * tensor.shape[-1] + 1), 77.0)
-        room[..., 1::2] = tensor
-        return room[..., 1::2]
-    if layout == "expanded" and tensor.dim() >= 1 and tensor.numel():
-        return tensor[:1].expand(tensor.shape)
-    if layout == "conjugate" and tensor.is_complex():
-        return tensor.conj()
-    if layout == "negated" and not tensor.is_complex() and tensor.dtype in (torch.float32, torch.float64):
-        return torch.complex(tensor, tensor).conj().imag
-    if layout == "sparse" and tensor.dim() >= 1 and tensor.dtype not in (torch.float16, torch.bfloat16):
-        thinned = torch.where(torch.rand(tensor.shape) < 0.5, tensor, 0).to_sparse()
-        indices = torch.cat([thinned.indices(), thinned.indices()], 1)  # not coalesced: every index twice
-        stored = torch.cat([thinned.values(), thinned.values()])
-        return torch.sparse_coo_tensor(indices, stored, tensor.shape, check_invariants=True)
-    return tensor
-
-
-LAYOUTS = ("contiguous", "transposed", "offset", "strided", "expanded", "conjugate", "negated", "sparse")
-
-
-@dataclass
-class Model:
-    gradients: list[Tensor | None]
-    parameters: list[Tensor]
-    momenta: list[Tensor | None]
-    groups: list[int] | None
-
-
-@st.composite
-def models(draw) -> Model:
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 2**31)))
-
-    def tensor(shape, dtype, *, sparse: bool) -> Tensor:
-        scale = draw(st.sampled_from([0.0, 1e-3, 1.0, 3e3]))
-        drawn = (torch.randn(shape, generator=generator, dtype=torch.float64) * scale).to(dtype)
-        if dtype.is_complex:
-            drawn = drawn + (1j * torch.randn(shape, generator=generator, dtype=torch.float64) * scale).to(dtype)
-        if drawn.numel() and draw(st.integers(0, 9)) == 0:
-            position = draw(st.sampled_from([0, drawn.numel() - 1]))
-            drawn.view(-1)[position] = draw(st.sampled_from([math.inf, -math.inf, math.nan]))
-        return laid_out(drawn, draw(st.sampled_from(LAYOUTS if sparse else LAYOUTS[:-1])))
-
-    gradients: list[Tensor | None] = []
-    parameters, momenta = [], []
-    for _ in range(draw(st.integers(0, 4))):
-        shape = tuple(draw(st.lists(st.integers(0, 6), max_size=3)))
-        kind = draw(st.sampled_from([REAL, REAL, COMPLEX]))
-        gradients.append(tensor(shape, draw(st.sampled_from(kind)), sparse=True) if draw(st.integers(0, 5)) else None)
-        parameters.append(tensor(shape, draw(st.sampled_from(kind)), sparse=False))
-        momenta.append(tensor(shape, draw(st.sampled_from(kind)), sparse=True) if draw(st.integers(0, 5)) else None)
-    count = len(gradients)
-    groups = draw(st.none() | st.lists(st.integers(0, 4), min_size=count, max_size=count))
-    return Model(gradients, parameters, momenta, groups)
-
-
 @settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
-@given(models(), st.sampled_from([16, tables.LEAST_CHUNK]))
+@given(models(most=4), st.sampled_from([16, tables.LEAST_CHUNK]))
 def test_agrees_with_the_definitions(model: Model, chunk: int) -> None:
     """Any mix of dtypes, shapes, layouts, groups, missing gradients and non-finite values; one chunk and many."""
     with pytest.MonkeyPatch.context() as patch:
