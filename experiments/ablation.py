@@ -18,16 +18,7 @@ from adaptive_lr.study.study import check_workload
 from adaptive_lr.study.summary import collect_cells
 from experiments.ablation_tables import markdown
 from experiments.guarded_parts import variants
-from experiments.records import (
-    carried_out,
-    header,
-    options,
-    parsed,
-    recorded_workloads,
-    repetitions,
-    tuned_peaks,
-    write,
-)
+from experiments.records import at_tuned_peaks, repetitions
 from experiments.robustness import rate
 from experiments.workloads import TUNING
 
@@ -86,14 +77,7 @@ def half_decades_of(lr: float) -> int:
 
 def main() -> None:
     """Parse the command line, carry out what is missing, write the record and print its tables."""
-    arguments = parsed(options("ablation", "Which laws earn their place?", seeds=3, workloads=recorded_workloads()))
-
-    def study() -> list[dict[str, Any]]:
-        peaks = tuned_peaks(arguments.record, arguments.workloads)
-        return measure(peaks, seeds=arguments.seeds, jobs=arguments.jobs, output=arguments.output)
-
-    entries = carried_out("ablation", study, arguments.output)
-    write(arguments.record, "ablation", header("ablation", arguments.seeds), {"pairs": entries}, markdown)
+    at_tuned_peaks("ablation", "Which laws earn their place?", measure, markdown, seeds=3)
 
 
 if __name__ == "__main__":

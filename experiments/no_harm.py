@@ -2,30 +2,26 @@
 
 At the tuned peak of each workload and optimizer (`results/robustness.json`), `cosine` is carried out, and
 `cosine+guarded` and `automatic` with the same seeds. Tuning's own seeds are among them, which favours `cosine`, if
-anything. Finished runs are kept and not repeated. Writes `results/no_harm.json` and `results/no_harm.md`.
+anything. Recorded are the ends of all runs, and after how many steps each came to what `cosine` learns there, but for
+a twentieth. Finished runs are kept and not repeated. Writes `results/no_harm.json` and `results/no_harm.md`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from adaptive_lr.study import Run, StudyError, StudyFolder
+from adaptive_lr.study.reports.comparison import TARGET
+from adaptive_lr.study.statistics import steps_to_target
 from adaptive_lr.study.study import check_workload
-from adaptive_lr.study.summary import collect_cells
+from adaptive_lr.study.summary import Cell, collect_cells
 from experiments.no_harm_tables import markdown
-from experiments.records import (
-    carried_out,
-    header,
-    options,
-    parsed,
-    recorded_workloads,
-    repetitions,
-    tuned_peaks,
-    write,
-)
+from experiments.records import at_tuned_peaks, repetitions, rounded
 from experiments.workloads import TUNING
 
 RECIPES = ("cosine", "cosine+guarded", "automatic")
@@ -52,29 +48,38 @@ def measure(peaks: Mapping[tuple[str, str], float], *, seeds: int, jobs: int, ou
         found = folder.complete(runs, jobs=jobs)
         if len(found) < len(runs):
             raise StudyError(f"runs of {workload} failed (tracebacks are in {folder.store.directory})")
-        cells = collect_cells(found.values())
+        cells = {cell.recipe: cell for cell in collect_cells(found.values())}
+        target = target_of(cells["cosine"])
         entries.append(
             {
                 "workload": workload,
                 "optimizer": optimizer,
                 "peak_lr": lr,
-                "recipes": {cell.recipe: asdict(repetitions(cell)) for cell in cells},
+                "steps": steps,
+                "target_loss": rounded([target])[0],
+                "steps_to_target": {recipe: arrivals(cell, target) for recipe, cell in cells.items()},
+                "recipes": {recipe: asdict(repetitions(cell)) for recipe, cell in cells.items()},
             }
         )
         print(f"{workload} with {optimizer}: done", flush=True)
     return entries
 
 
+def target_of(cell: Cell) -> float:
+    """The validation loss at `TARGET` of the way from where these runs start to where they end, in the mean."""
+    start, end = fmean(cell.initial_losses), fmean(cell.validation_losses)
+    return start - TARGET * (start - end)
+
+
+def arrivals(cell: Cell, target: float) -> list[int | None]:
+    """Of each seed, the steps of the first evaluation at the target or below; None where there is none."""
+    found = [steps_to_target(((step, loss) for step, loss, _ in result.evaluations), target) for result in cell.results]
+    return [int(steps) if math.isfinite(steps) else None for steps in found]
+
+
 def main() -> None:
     """Parse the command line, carry out what is missing, write the record and print its tables."""
-    arguments = parsed(options("no_harm", "No harm at the right peak?", seeds=10, workloads=recorded_workloads()))
-
-    def study() -> list[dict[str, Any]]:
-        peaks = tuned_peaks(arguments.record, arguments.workloads)
-        return measure(peaks, seeds=arguments.seeds, jobs=arguments.jobs, output=arguments.output)
-
-    entries = carried_out("no_harm", study, arguments.output)
-    write(arguments.record, "no_harm", header("no_harm", arguments.seeds), {"pairs": entries}, markdown)
+    at_tuned_peaks("no_harm", "No harm at the right peak?", measure, markdown, seeds=10)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import Any
 
 from adaptive_lr.study.statistics import Interval, holm, mean_interval, paired_difference
 from experiments.records import Repetitions, heading, table
+from experiments.target_tables import target_section
 
 TREATED = ("cosine+guarded", "automatic")
 
@@ -112,4 +113,5 @@ def markdown(record: Mapping[str, Any]) -> str:
         "split.\nThe change of the loss is relative to the mean of cosine's; intervals are Student's; p is that of the "
         "exact sign-flip test, Holm's over the rows of a table. Interventions are per 1,000 updates.\n"
     )
-    return "\n".join([heading("No harm at the right peak", record["about"]), text, *sections])
+    targets = target_section(record, TREATED)
+    return "\n".join([heading("No harm at the right peak", record["about"]), text, *sections, *targets])

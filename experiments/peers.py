@@ -3,33 +3,31 @@
 Fixed schedules, other methods and our own are given one learning rate per decade, nine decades wide, with SGD and with
 AdamW, on the workloads for tuning. What a step costs is measured apart, in this process (`step_cost`).
 
-Finished runs are kept in `runs/peers` and not repeated, so the command can be stopped and run again. At the end it
+Finished runs are kept in `runs/peers` and not repeated, so the command can be stopped and run again. `--reuse FOLDER`
+takes over what another study carried out (`runs/robustness` has `cosine` and our own). At the end it
 writes `results/peers.json` and `results/peers.md` beside this file.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import platform
-import shlex
-import sys
-import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import fmean
-from typing import Any
 
-from adaptive_lr.study import Study, StudyError, StudyFolder
+from adaptive_lr.study import Study, StudyFolder
 from adaptive_lr.study.recipe import PEERS, check_installed, find_recipe
 from adaptive_lr.study.statistics import decades_within, lr_sensitivity
 from adaptive_lr.study.study import check_workload
 from adaptive_lr.study.summary import Cell, collect_cells
 from experiments import step_cost
 from experiments.peers_tables import OURS, level, markdown
+from experiments.records import carried_out, header, options, parsed, taken_over
 from experiments.workloads import TUNING
 
 FIXED = ("cosine", "constant", "linear", "wsd", "one-cycle", "plateau")
@@ -47,7 +45,8 @@ COST_LR = {"sgd": 0.1, "adamw": 1e-3}
 
 PACKAGES = ("adaptive-lr", "torch", "numpy", "schedulefree", "prodigyopt", "momo-opt", "transformers")
 
-RECORD = Path(__file__).parent / "results"
+OUTPUT = Path("runs/peers")
+"""Where runs are kept."""
 
 
 @dataclass(frozen=True)
@@ -138,9 +137,25 @@ def _row(workload: str, cells: Sequence[Cell], decades: float) -> Row:
 
 
 def measure(
-    name: str, optimizer: str, recipes: Sequence[str], folder: StudyFolder, *, seeds: int, jobs: int
+    name: str,
+    optimizer: str,
+    recipes: Sequence[str],
+    folder: StudyFolder,
+    *,
+    seeds: int,
+    jobs: int,
+    reuse: StudyFolder | None = None,
 ) -> tuple[list[Row], dict[str, str]]:
     """Carry out what is missing of one workload with one optimizer.
+
+    Args:
+        name: of the workload, in `TUNING`.
+        optimizer: "sgd" or "adamw".
+        recipes: names; those that are not for this optimizer are left out.
+        folder: where runs are kept.
+        seeds: repetitions of every run.
+        jobs: processes.
+        reuse: another folder whose finished results are taken over where they are the same.
 
     Returns:
         A row for each recipe, and for those of which runs failed the reason instead.
@@ -148,6 +163,8 @@ def measure(
     suited = tuple(recipe for recipe in recipes if optimizer in (find_recipe(recipe).optimizers or (optimizer,)))
     rates = tuple(10.0**decade for decade in DECADES[optimizer])
     runs = Study((TUNING[name],), suited, (optimizer,), learning_rates=rates, seeds=seeds).runs()
+    if reuse is not None:
+        taken_over(runs, reuse, folder)
     found = folder.complete(runs, jobs=jobs)
     refused: dict[str, str] = {}
     for run, result in folder.known(run for run in runs if run not in found).items():
@@ -172,20 +189,13 @@ def measured_cost(recipes: Sequence[str], *, rounds: int) -> dict[str, dict[str,
     }
 
 
-def header(seeds: int) -> dict[str, Any]:
-    """What the numbers were made with."""
-    versions = {"python": platform.python_version()}
+def versions() -> dict[str, str]:
+    """Of Python and of the packages that recipes come from, those that are installed."""
+    found = {"python": platform.python_version()}
     for package in PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return {
-        "command": shlex.join(["python", "-m", "experiments.peers", *sys.argv[1:]]),
-        "date": time.strftime("%Y-%m-%d", time.gmtime()),
-        "seeds": seeds,
-        "versions": versions,
-    }
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def write(
@@ -197,7 +207,7 @@ def write(
 ) -> None:
     """Write the record: every row as JSON, the tables as Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
-    about = header(seeds)
+    about = {**header("peers", seeds), "versions": versions()}
     lines = ",\n".join(json.dumps(asdict(row)) for row in rows)  # a line for each: short, and differences show
     reasons = [{"workload": w, "optimizer": o, "recipe": r, "reason": reason}
                for (w, o), found in refused.items() for r, reason in found.items()]  # fmt: skip
@@ -210,42 +220,41 @@ def write(
 
 def main() -> None:
     """Parse the command line, carry out what is missing, print a line for each row, and write the record."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.peers", description="Ours and others, any LR.")
-    parser.add_argument("--workloads", nargs="+", metavar="NAME", default=list(TUNING), choices=list(TUNING),
-                        help=f"of: {', '.join(TUNING)}; default: all")  # fmt: skip
+    parser = options("peers", "Ours and others, any LR.", seeds=3, workloads=list(TUNING))
+    parser.set_defaults(output=OUTPUT)
     parser.add_argument("--recipes", nargs="+", metavar="NAME", default=list(RECIPES), choices=list(RECIPES),
                         help=f"of: {', '.join(RECIPES)}; default: all")  # fmt: skip
-    parser.add_argument("--seeds", type=int, default=3, help="repetitions (default: %(default)s)")
-    parser.add_argument("--jobs", type=int, default=2, help="processes (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=step_cost.ROUNDS,
                         help="of measuring what a step costs; 0: it is left out (default: %(default)s)")  # fmt: skip
-    parser.add_argument("--output", type=Path, default=Path("runs/peers"), help="runs (default: %(default)s)")
-    parser.add_argument("--record", type=Path, default=RECORD, help="tables (default: results/ beside this file)")
-    arguments = parser.parse_args()
-    if arguments.seeds < 1 or arguments.jobs < 1 or arguments.rounds < 0:
-        parser.error("--seeds and --jobs must be at least 1, --rounds at least 0")
-    rows: list[Row] = []
+    parser.add_argument("--reuse", type=Path, metavar="FOLDER",
+                        help="of another study (runs/robustness): what it carried out is taken over")  # fmt: skip
+    arguments = parsed(parser)
+    if arguments.rounds < 0:
+        parser.error("--rounds must be at least 0")
     refused: dict[tuple[str, str], dict[str, str]] = {}
-    try:
+    cost: dict[str, dict[str, float]] = {}
+
+    def study() -> list[Row]:
+        rows: list[Row] = []
         for recipe in arguments.recipes:
             check_installed(find_recipe(recipe))
         for name in arguments.workloads:
             check_workload(TUNING[name])
             folder = StudyFolder(arguments.output / name)
             folder.prepare()
+            reuse = None if arguments.reuse is None else StudyFolder(arguments.reuse / name)
             for optimizer in DECADES:
                 found, refused[name, optimizer] = measure(
-                    name, optimizer, arguments.recipes, folder, seeds=arguments.seeds, jobs=arguments.jobs
+                    name, optimizer, arguments.recipes, folder, seeds=arguments.seeds, jobs=arguments.jobs, reuse=reuse
                 )
                 rows += found
                 for row in found:
                     print(f"{name}, {optimizer}, {row.recipe}: sensitivity {row.sensitivity:.3f}, "
                           f"best {level(row.best_accuracy, row.best_loss)}", flush=True)  # fmt: skip
-        cost = measured_cost(arguments.recipes, rounds=arguments.rounds)
-    except KeyboardInterrupt:
-        sys.exit(f"stopped: finished runs are kept in {arguments.output}; run the same command again to go on")
-    except StudyError as error:
-        sys.exit(f"peers: {error}")
+        cost.update(measured_cost(arguments.recipes, rounds=arguments.rounds))
+        return rows
+
+    rows = carried_out("peers", study, arguments.output)
     write(rows, refused, cost, arguments.seeds, arguments.record)
     print((arguments.record / "peers.md").read_text())
 

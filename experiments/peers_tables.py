@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 OURS = ("cosine+guarded", "automatic")
 """The recipes of this project; all others are peers."""
 
+FINDS_PEAK = "automatic"
+"""The recipe that does not use the learning rate it is given."""
+
 OTHER_MEANING = {
     "prodigy": "multiplies what Prodigy estimates: 1 is what its authors recommend, whatever the workload",
     "momo": "is the upper bound of MoMo's step length",
@@ -43,10 +46,11 @@ the test split; the best learning rate is chosen by validation loss; losses are 
 *LR sensitivity*: the mean over the decades of min(validation loss, loss at initialisation), less the recipe's own best
 (Wortsman et al. 2023, arXiv:2309.14322); it is blind to how good that best is. *Decades*: the widest stretch of
 learning rates within one point of accuracy (without accuracies 2 % of the loss) of the best that any recipe reaches
-there; 0 is a single learning rate, a dash none. *Diverged*: share of runs that end with a loss that is not finite or
-above that at initialisation. *Step cost*: time of a training step over that under cosine, on digits-mlp, medians of
-runs that took turns in one process{cost_note}. *Least sensitive*, *best*, *widest*: on how many workloads. A * marks a
-best learning rate at the edge. The best of a column is bold.
+there; 0 is a single learning rate, a dash none (over workloads: none on half of them or more). *Diverged*: share of
+runs that end with a loss that is not finite or above that at initialisation. *Step cost*: time of a training step over
+that under cosine, on digits-mlp, medians of runs that took turns in one process{cost_note}. *Least sensitive*, *best*,
+*widest*: on how many workloads. A * marks a best learning rate at the edge. The best of a column is bold. `automatic`
+makes the same run whatever learning rate it is given: its sensitivity is 0 by construction, and is not compared.
 
 {meanings}
 
@@ -75,7 +79,7 @@ def winners(rows: Sequence[Row], measure: Callable[[Row], float]) -> list[str]:
 
 
 MEASURES: Mapping[str, Callable[[Any], float]] = {
-    "least sensitive to the learning rate": lambda row: -row.sensitivity,
+    "least sensitive to the learning rate": lambda row: math.nan if row.recipe == FINDS_PEAK else -row.sensitivity,
     "best at its best learning rate": quality,
     "good over the most decades": lambda row: math.nan if row.decades is None else row.decades,
 }
@@ -90,6 +94,13 @@ def level(accuracy: float | None, loss: float) -> str:
 def marked(recipe: str) -> str:
     """The name, with a mark where a learning rate means another thing."""
     return f"{recipe} {MARK}" if recipe in OTHER_MEANING else recipe
+
+
+def median_decades(rows: Sequence[Row]) -> float | None:
+    """Of the stretches of nearly best learning rates; None where half of the rows or more have none."""
+    values = sorted(-math.inf if row.decades is None else row.decades for row in rows)
+    found = median(values)
+    return found if math.isfinite(found) else None
 
 
 def bold(text: str, condition: bool) -> str:
@@ -130,12 +141,12 @@ def summary(rows: Sequence[Row], optimizer: str, cost: Mapping[str, float]) -> s
         found = [row for row in own if row.recipe == recipe]
         ranks = [1 + sum(quality(other) > quality(row) for other in places[row.workload]) for row in found]
         won = [sum(recipe in each[name] for each in best) for name in MEASURES]
-        known = [row.decades for row in found if row.decades is not None]
+        decades = median_decades(found)
         cells = [
             marked(recipe),
             f"{median(row.sensitivity for row in found):.3f}",
             f"{median(ranks):g}",
-            f"{median(known):g}" if known else "-",
+            "-" if decades is None else f"{decades:g}",
             f"{sum(row.diverged * row.runs for row in found) / sum(row.runs for row in found):.0%}",
             f"{cost[recipe]:.2f}" if recipe in cost else "",
             *map(str, won),

@@ -14,7 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from adaptive_lr.study import RunResult, StudyError
+from adaptive_lr.study import Run, RunResult, StudyError, StudyFolder
 from adaptive_lr.study.sources import control_digest
 from adaptive_lr.study.summary import Cell
 from experiments.workloads import TUNING
@@ -145,6 +145,25 @@ def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return arguments
 
 
+def taken_over(runs: Iterable[Run], source: StudyFolder, folder: StudyFolder) -> int:
+    """Copy finished results that another folder has and this one lacks, each by its key: equal keys mean equal results.
+
+    Args:
+        runs: those that are wanted.
+        source: where they may be.
+        folder: where they go, prepared.
+
+    Returns:
+        How many were copied.
+    """
+    wanted = list(runs)
+    missing = set(wanted) - folder.finished(wanted).keys()
+    found = source.finished(missing)
+    for result in found.values():
+        folder.store.save(result)
+    return len(found)
+
+
 def carried_out(name: str, study: Callable[[], list[Any]], output: Path) -> list[Any]:
     """What a study returns; where it is stopped, or cannot go on, the process ends with a sentence that says so."""
     try:
@@ -153,6 +172,33 @@ def carried_out(name: str, study: Callable[[], list[Any]], output: Path) -> list
         sys.exit(f"stopped: finished runs are kept in {output}; run the same command again to go on")
     except StudyError as error:
         sys.exit(f"{name}: {error}")
+
+
+def at_tuned_peaks(
+    name: str,
+    description: str,
+    measure: Callable[..., list[dict[str, Any]]],
+    markdown: Callable[[Mapping[str, Any]], str],
+    *,
+    seeds: int,
+) -> None:
+    """The whole of a study that starts from the tuned peaks: its command line, what is missing, its record and tables.
+
+    Args:
+        name: of the study's module, and of its record.
+        description: for the help.
+        measure: peaks, and by name `seeds`, `jobs` and `output` -> an entry for each workload and optimizer.
+        markdown: the record -> its tables.
+        seeds: repetitions by default.
+    """
+    arguments = parsed(options(name, description, seeds=seeds, workloads=recorded_workloads()))
+
+    def study() -> list[dict[str, Any]]:
+        peaks = tuned_peaks(arguments.record, arguments.workloads)
+        return measure(peaks, seeds=arguments.seeds, jobs=arguments.jobs, output=arguments.output)
+
+    entries = carried_out(name, study, arguments.output)
+    write(arguments.record, name, header(name, arguments.seeds), {"pairs": entries}, markdown)
 
 
 def header(name: str, seeds: int) -> dict[str, object]:

@@ -233,7 +233,7 @@ def _say_outdated(declared: Study, now: Standing, folder: Path) -> None:
 
 
 def _report(declared: Study, now: Standing, folder: Path) -> None:
-    from adaptive_lr.study.reporting import write_reports
+    from adaptive_lr.study.study_reports import write_reports
 
     written = write_reports(declared, now, folder / "reports")
     click.echo(f"wrote {len(written)} tables and figures: {folder / 'reports'}")

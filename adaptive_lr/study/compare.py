@@ -13,10 +13,10 @@ from adaptive_lr.study.figures.learning_rates import ERROR, draw
 from adaptive_lr.study.folder import TENSORBOARD_SEED, StudyFolder
 from adaptive_lr.study.progress import InterruptedStudyError, make_console, with_progress
 from adaptive_lr.study.recipe import RECIPES, check_installed
-from adaptive_lr.study.report import NOTES, csv_text, has_accuracies, latex, markdown, terminal_tables
 from adaptive_lr.study.run import Run, RunResult
 from adaptive_lr.study.study import Study, check_workload
 from adaptive_lr.study.summary import RecipeSummary, summarise
+from adaptive_lr.study.summary_tables import NOTES, csv_text, has_accuracies, latex, markdown, terminal_tables
 from adaptive_lr.study.tensorboard import aggregate, export
 from adaptive_lr.study.workload import Workload, title_of
 

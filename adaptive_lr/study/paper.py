@@ -2,7 +2,9 @@ r"""A paper that rebuilds itself: recorded results -> `generated/` (numbers, tab
 
 The text quotes a number by name, ``\result{robustness.automatic.median}``, and never as digits. All names stand in
 `generated/numbers.tex`, which a pure function of recorded results writes; a name that is not there fails the check
-here and the build in LaTeX. Each generated text file says which inputs it was made from, with their hashes.
+here and the build in LaTeX. What is said only where there is such a result stands between
+``\ifcsname result@NAME\endcsname`` and ``\fi``, with ``\else`` between them if need be. Each generated text file says
+which inputs it was made from, with their hashes.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -30,6 +32,9 @@ LATEX = "latexmk texlive-latex-base texlive-latex-recommended texlive-fonts-reco
 _NAME = re.compile(r"[A-Za-z0-9.-]+")
 _QUOTED = re.compile(r"(?<!\\)\\result\{([^{}]*)\}")
 _INCLUDED = re.compile(r"\\(?:input|includegraphics(?:\[[^\]]*\])?)\{(" + GENERATED + r"/[^{}]+)\}")
+_CONDITION = re.compile(
+    r"\\(?:ifcsname\s+result@(?P<name>[^\\]+)\\endcsname|(?P<word>if(?!f(?![A-Za-z]))[A-Za-z]*|else|fi)(?![A-Za-z]))"
+)
 _COMMENT = re.compile(r"(?<!\\)%.*")
 
 PREAMBLE = r"""\makeatletter
@@ -122,7 +127,7 @@ def stale(folder: Path, files: Mapping[str, str | bytes]) -> list[Path]:
 
 
 def check_text(paper: Path) -> None:
-    r"""Check that every number and every generated file that the text names is there.
+    r"""Check that every number and every generated file that the text names is there, but for what LaTeX leaves out.
 
     Args:
         paper: the folder with the `.tex` files and `generated/`.
@@ -138,8 +143,9 @@ def check_text(paper: Path) -> None:
     problems = []
     generated = paper / GENERATED
     for source in sorted(path for path in paper.rglob("*.tex") if not path.is_relative_to(generated)):
+        conditions: list[bool | None] = []
         for number, line in enumerate(source.read_text().splitlines(), start=1):
-            text = _COMMENT.sub("", line)
+            text = _kept(_COMMENT.sub("", line), conditions, defined)
             place = f"{source.relative_to(paper).as_posix()}:{number}"
             problems += [
                 f"{place}: no result named {name!r}{_similar(name, defined)}"
@@ -180,6 +186,31 @@ def build_pdf(paper: Path, name: str = "main") -> Path | None:
         first = next((index for index, line in enumerate(lines) if line.startswith("!")), max(len(lines) - 20, 0))
         raise StudyError("LaTeX failed:\n" + "\n".join(lines[first : first + 20]))
     return paper / f"{name}.pdf"
+
+
+def _kept(line: str, conditions: list[bool | None], defined: Collection[str]) -> str:
+    """What LaTeX typesets of a line.
+
+    Args:
+        line: without its comment.
+        conditions: those that are open, the innermost last: whether their branch is kept, or None if they are not of
+            results. Changed by what the line opens and closes.
+        defined: names of results.
+    """
+    kept, place = [], 0
+    for found in _CONDITION.finditer(line):
+        if False not in conditions:
+            kept.append(line[place : found.start()])
+        place = found.end()
+        if found["name"] is not None:
+            conditions.append(found["name"] in defined)
+        elif found["word"] == "else" and conditions:
+            conditions[-1] = None if conditions[-1] is None else not conditions[-1]
+        elif found["word"] == "fi" and conditions:
+            conditions.pop()
+        elif found["word"].startswith("if"):
+            conditions.append(None)
+    return "".join([*kept, line[place:]] if False not in conditions else kept)
 
 
 def _similar(name: str, known: Iterable[str]) -> str:

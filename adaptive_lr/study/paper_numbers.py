@@ -6,7 +6,8 @@ A name says where a number is from, in words that stay when seeds, steps or budg
 - of a task: ``WORKLOAD.xHORIZON.steps``, with the horizon as the study file has it
 - of a recipe on a task: ``WORKLOAD.xHORIZON.OPTIMIZER.RECIPE`` and then ``.lr``, ``.SETTING``, ``.accuracy``,
   ``.accuracy.median``, ``.accuracy.difference``, ``.accuracy.p``, ``.accuracy.p-holm``, ``.accuracy.wins``, and all of
-  these with ``loss``
+  these with ``loss``; of the time to the target ``.target.loss``, ``.target.reached`` (how many runs),
+  ``.target.steps`` (their mean within the horizon), ``.target.median``, ``.target.p`` (log-rank), ``.target.p-holm``
 - over all tasks: ``OPTIMIZER.RECIPE.accuracy.iqm``, ``.win-rate``, ``.improvement`` and ``OPTIMIZER.RECIPE.diverged``;
   ``OPTIMIZER.accuracy.better``, ``.worse`` and ``.pairs`` count significant differences
 
@@ -24,15 +25,16 @@ from statistics import median
 from adaptive_lr.study.budget import Budget
 from adaptive_lr.study.errors import StudyError
 from adaptive_lr.study.job import Standing
-from adaptive_lr.study.reporting import BudgetReport, baseline_of
 from adaptive_lr.study.reports import Report
 from adaptive_lr.study.reports.comparison import Comparison, Pair
 from adaptive_lr.study.reports.names import Names
 from adaptive_lr.study.reports.result_tables import SIGNIFICANT
 from adaptive_lr.study.reports.tables import escape, probability, with_uncertainty
+from adaptive_lr.study.reports.targets import TimeToTarget
 from adaptive_lr.study.reports.tasks import Measure, Task
 from adaptive_lr.study.statistics import mean_interval
 from adaptive_lr.study.study import Study
+from adaptive_lr.study.study_reports import BudgetReport, baseline_of
 
 Numbers = Iterator[tuple[str, str]]
 
@@ -115,6 +117,7 @@ def _of_tasks(study: Study, report: Report) -> Numbers:
         for comparison in comparisons
         for pair in comparison.pairs
     }
+    targets = {(one.task, one.recipe): one for of_optimizer in report.targets.values() for one in of_optimizer}
     for task in report.tasks:
         for horizon, steps in study.steps_of(task.workload).items():
             if steps != task.steps:
@@ -125,6 +128,9 @@ def _of_tasks(study: Study, report: Report) -> Numbers:
                 here = f"{place}.{_optimizer(task.optimizer)}.{recipes[recipe]}"
                 for name, text in (*_of_setting(task, recipe), *_of_metrics(report, task, recipe)):
                     yield f"{here}.{name}", text
+                if (task, recipe) in targets:
+                    for name, text in _of_target(targets[task, recipe]):
+                        yield f"{here}.target.{name}", text
                 for measure, word in MEASURES.items():
                     pair = pairs.get((measure, task, recipe))
                     if pair is not None and (measure == "loss" or task.scored):
@@ -163,6 +169,16 @@ def _of_pair(pair: Pair, measure: Measure) -> Numbers:
     yield "p", _probability(p_value)
     yield "p-holm", _probability(pair.adjusted_p)
     yield "wins", rf"{100.0 * pair.wins:.0f}\,\%"
+
+
+def _of_target(one: TimeToTarget) -> Numbers:
+    yield "loss", number(one.target)
+    yield "reached", str(int(one.reached.sum()))
+    yield "median", number(one.median, 4) if math.isfinite(one.median) else "never"
+    yield "steps", _uncertain(one.mean.mean, one.mean.high - one.mean.mean)
+    if not math.isnan(one.logrank_p):  # the baseline is not tested against itself
+        yield "p", _probability(one.logrank_p)
+        yield "p-holm", _probability(one.adjusted_p)
 
 
 def _pooled(report: Report) -> Numbers:

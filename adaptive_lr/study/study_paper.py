@@ -13,11 +13,11 @@ from adaptive_lr.study.errors import StudyError, require
 from adaptive_lr.study.job import Standing
 from adaptive_lr.study.paper import GENERATED, NUMBERS, check_text, numbers_tex, stale, write_generated
 from adaptive_lr.study.paper_numbers import study_numbers
-from adaptive_lr.study.reporting import make_reports
 from adaptive_lr.study.reports.tables import latex
 from adaptive_lr.study.reports.writing import draw
 from adaptive_lr.study.run import RunResult
 from adaptive_lr.study.study import Study
+from adaptive_lr.study.study_reports import make_reports
 
 MAIN = "main"
 """The file of a paper that LaTeX is given, without its ending."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,21 +25,23 @@ from adaptive_lr.study.paper import (
     stale,
     write_generated,
 )
-from experiments.paper import Part, ablation, cost, faults, no_harm, robustness, tuning_budget
+from experiments.paper import Part, ablation, cost, faults, no_harm, peers, robustness, targets, tuning_budget
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "paper"
 RESULTS = ROOT / "experiments" / "results"
 COMMAND = "make paper"
 
-PARTS: Mapping[str, Callable[[Mapping[str, Any]], Part]] = {
-    "robustness.json": robustness.part,
-    "no_harm.json": no_harm.part,
-    "faults.json": faults.part,
-    "ablation.json": ablation.part,
-    "tuning_budget.json": tuning_budget.part,
-}
-"""Recorded result -> what the paper takes from it."""
+PARTS: Sequence[tuple[str, Callable[[Mapping[str, Any]], Part]]] = (
+    ("robustness.json", robustness.part),
+    ("no_harm.json", no_harm.part),
+    ("no_harm.json", targets.part),
+    ("faults.json", faults.part),
+    ("ablation.json", ablation.part),
+    ("tuning_budget.json", tuning_budget.part),
+    ("peers.json", peers.part),
+)
+"""Recorded result, and what the paper takes from it; one record may give several parts."""
 
 BENCHMARKS = Path("kernels", "benchmarks", "results")
 """Below the root: where the benchmark leaves a record for each device; the paper takes those that are there."""
@@ -52,17 +54,18 @@ def generated(results: Path = RESULTS) -> dict[str, str | bytes]:
         StudyError: a record is missing, or two studies give the same name.
     """
     root = results.parents[1]
-    parts: dict[Path, Part] = {}
-    for name, make in PARTS.items():
+    parts: list[tuple[Path, Part]] = []
+    for name, make in PARTS:
         path = results / name
         if not path.is_file():
             raise StudyError(f"there is no record {path}; experiments/README.md says what makes it")
-        parts[path] = make(json.loads(path.read_text()))
-    for path in sorted((root / BENCHMARKS).glob("*.json")):
-        parts[path] = cost.part(json.loads(path.read_text()), path.stem)
+        parts.append((path, make(json.loads(path.read_text()))))
+    benchmarks = {path.stem: path for path in (root / BENCHMARKS).glob("*.json")}
+    for name, device in cost.devices(benchmarks).items():
+        parts += [(benchmarks[name], cost.part(json.loads(benchmarks[name].read_text()), device))]
     numbers: dict[str, str] = {}
     files: dict[str, str | bytes] = {}
-    for path, part in parts.items():
+    for path, part in parts:
         head = provenance([path], root, COMMAND)
         repeated = numbers.keys() & part.numbers.keys()
         if repeated:
@@ -70,7 +73,7 @@ def generated(results: Path = RESULTS) -> dict[str, str | bytes]:
         numbers |= part.numbers
         files |= {f"tables/{table}.tex": head + text for table, text in part.tables.items()}
         files |= {f"figures/{figure}": contents for figure, contents in part.figures.items()}
-    files[NUMBERS] = provenance(parts, root, COMMAND) + numbers_tex(numbers)
+    files[NUMBERS] = provenance({path for path, _ in parts}, root, COMMAND) + numbers_tex(numbers)
     return files
 
 

@@ -81,11 +81,11 @@ def _figure(found: Mapping[str, Mapping[str, Score]], pairs: int) -> bytes:
         axes.axvline(1.0, color="0.25", linewidth=0.8, zorder=1)
         axes.set_yticks(range(len(found)), [label(recipe) for recipe in found])
         axes.set_ylim(len(found) - 0.4, -0.6)
-        axes.set_xlabel(f"loss over the tuned one's,\nmean of {pairs} pairs")
+        axes.set_xlabel(f"loss over the tuned one's,\ngeometric mean of {pairs} pairs")
         axes.grid(True)
         legend_above(figure, reversed(handles), num_columns=3)
         return pdf(figure)
 
 
-MARKS = (1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
+MARKS = (1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 """Where the axis of loss ratios may be marked."""

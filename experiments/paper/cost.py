@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from experiments.paper import Part
-from experiments.paper.latex import escape, number, percent, tabular
+from experiments.paper.latex import escape, number, signed, tabular
 
 CONTROL, TRAINING = "control of ", "training step of "
 """How the names of the cases begin that say what control costs."""
@@ -22,26 +22,40 @@ SHORT = {
 }
 
 
+def devices(names: Iterable[str]) -> dict[str, str]:
+    """What each record is called in names of numbers and tables: "cpu", "gpu", or its own name.
+
+    Args:
+        names: of the records' files, without the suffix; that of the processor is "cpu". The first of the others is the
+            one that the text calls "gpu", whatever it was measured on.
+    """
+    others = sorted(set(names) - {"cpu"})
+    return {name: "gpu" if name in others[:1] else slug(name) for name in sorted(names)}
+
+
 def part(record: Mapping[str, Any], device: str) -> Part:
     """All of it.
 
     Args:
         record: the contents of a benchmark's record.
-        device: its file's name without the suffix.
+        device: what it is called, see `devices`.
     """
     rows = [row for row in record["rows"] if row["case"].startswith((CONTROL, TRAINING))]
-    prefix = f"cost.{slug(device)}"
+    prefix = f"cost.{device}"
     numbers = {
         f"{prefix}.device": escape(record["device"]),
         f"{prefix}.bandwidth": rf"${record['read_bandwidth'] / 1e9:.1f}$\,GB/s",
+        f"{prefix}.torch": escape(record["versions"]["torch"]),
+        f"{prefix}.turns": str(record["turns"]),
+        **({f"{prefix}.quick": "quick"} if record["quick"] else {}),
     }
     for row in rows:
         name = f"{prefix}.{_kind(row)}.{slug(_subject(row))}.threads-{row['threads']}.{_way(row)}"
         numbers[f"{name}.ratio"] = number(row["ratio"])
         numbers[f"{name}.time"] = time(row["seconds"])
         if _kind(row) == "training" and row["way"] != row["baseline"]:
-            numbers[f"{name}.overhead"] = percent(row["ratio"] - 1.0)
-    return Part(numbers, {f"cost-{slug(device)}": _table(rows)} if rows else {})
+            numbers[f"{name}.overhead"] = signed(row["ratio"] - 1.0)
+    return Part(numbers, {f"cost-{device}": _table(rows)} if rows else {})
 
 
 def slug(text: str) -> str:
@@ -75,6 +89,6 @@ def _table(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         case = row["case"] if row["case"] != previous else ""
         previous = row["case"]
-        baseline = "" if row["way"] == row["baseline"] else number(row["ratio"]) + r"$\times$"
-        cells.append([escape(case), escape(row["way"]), str(row["threads"]), time(row["seconds"]), baseline])
-    return tabular("llrrr", ["", "", "threads", "time", "ratio"], cells)
+        ratio = "" if row["way"] == row["baseline"] else number(row["ratio"]) + r"$\times$"
+        cells.append([escape(case), escape(row["way"]), str(row["threads"]), time(row["seconds"]), ratio])
+    return tabular("llrrr", ["what", "by", "threads", "time", "ratio"], cells)

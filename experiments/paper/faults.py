@@ -1,4 +1,4 @@
-"""What the study of spikes and faults gives the paper: `results/faults.json` -> numbers, two tables, a figure."""
+"""What the study of spikes and faults gives the paper: `results/faults.json` -> numbers, a table, a figure."""
 
 from __future__ import annotations
 
@@ -40,8 +40,7 @@ def part(record: Mapping[str, Any]) -> Part:
         numbers[f"{prefix}.caught-of-median"] = percent(one["caught_of_usual"] / one["injected"])
         numbers[f"{prefix}.false-alarms"] = number(alarms_per_10000(one, beside=False), 2)
         numbers[f"{prefix}.false-alarms-between"] = number(alarms_per_10000(one, beside=True), 2)
-    tables = {"faults": _suites(record), "simulated-spikes": _simulated(record)}
-    return Part(numbers, tables, {"simulated-spikes.pdf": _figure(record)})
+    return Part(numbers, {"faults": _suites(record)}, {"simulated-spikes.pdf": _figure(record)})
 
 
 def _of_suite(record: Mapping[str, Any], suite: str, optimizer: str, recipe: str) -> dict[str, str]:
@@ -76,22 +75,6 @@ def _suites(record: Mapping[str, Any]) -> str:
              "" if found.caught is None else percent(found.caught), number(found.false_alarms, 2)]
         )  # fmt: skip
     return tabular("lll" + "r" * 6, heads, rows)
-
-
-def _simulated(record: Mapping[str, Any]) -> str:
-    heads = [r"$\sigma$", "their own", "the median", "without spikes", "between them"]
-    rows = [
-        [
-            f"${one['sigma']:g}$",
-            percent(one["caught"] / one["injected"]),
-            percent(one["caught_of_usual"] / one["injected"]),
-            number(alarms_per_10000(one, beside=False), 2),
-            number(alarms_per_10000(one, beside=True), 2),
-        ]
-        for one in record["simulated"]
-    ]
-    spans = (("", 1), (r"caught, of $10\times$", 2), ("false alarms per 10,000", 2))
-    return tabular("r" + "r" * 4, heads, rows, spans=spans)
 
 
 def _figure(record: Mapping[str, Any]) -> bytes:

@@ -27,6 +27,11 @@ def percent(share: float) -> str:
     return rf"{100.0 * share:.1f}\,\%"
 
 
+def signed(share: float) -> str:
+    """A change as a percentage with its sign, to a tenth."""
+    return rf"${round(100.0 * share, 1) + 0.0:+.1f}\,\%$"
+
+
 def tabular(
     columns: str, heads: Sequence[str], rows: Sequence[Sequence[str]], *, spans: Sequence[tuple[str, int]] = ()
 ) -> str:
@@ -52,4 +57,4 @@ def tabular(
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 
-__all__ = ["OPTIMIZERS", "escape", "number", "percent", "points", "tabular"]
+__all__ = ["OPTIMIZERS", "escape", "number", "percent", "points", "signed", "tabular"]

@@ -10,7 +10,7 @@ from adaptive_lr.study.figures.style import BLUE, PAGE, VERMILION, new_figure
 from experiments.no_harm_tables import BAR, INTERVENTIONS_BAR, TREATED, Difference, differences
 from experiments.paper import Part
 from experiments.paper.drawing import pdf, styled
-from experiments.paper.latex import OPTIMIZERS, escape, number, percent, tabular
+from experiments.paper.latex import OPTIMIZERS, escape, number, percent, signed, tabular
 
 NAMES = {"cosine+guarded": "guarded", "automatic": "automatic"}
 LOOKS = {"cosine+guarded": (BLUE, "s"), "automatic": (VERMILION, "D")}
@@ -53,11 +53,6 @@ def _numbers(prefix: str, found: Sequence[Difference]) -> dict[str, str]:
         f"{prefix}.interventions": number(median(one.interventions for one in found), 2),
         f"{prefix}.most-interventions": number(max(one.interventions for one in found), 2),
     }  # fmt: skip
-
-
-def signed(share: float) -> str:
-    """A change as a percentage with its sign, to a tenth."""
-    return rf"${round(100.0 * share, 1) + 0.0:+.1f}\,\%$"
 
 
 def _table(record: Mapping[str, Any], found: Mapping[str, Sequence[Difference]]) -> str:

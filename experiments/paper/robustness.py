@@ -40,6 +40,12 @@ def part(record: Mapping[str, Any]) -> Part:
         "robustness.workloads": str(len({pair.workload for pair in pairs})),
         "robustness.control": rf"\texttt{{{record['about']['control_sha256'][:12]}}}",
     }
+    functions = [
+        fmean(ratio(o, p.tuned) for o in p.decades["automatic"]) for p in pairs if p.tuned.test_accuracy is None
+    ]
+    if functions:
+        numbers |= {"robustness.functions.least-ratio": number(min(functions), 2),
+                    "robustness.functions.most-ratio": number(max(functions), 2)}  # fmt: skip
     for name in OPTIMIZERS:
         numbers |= _numbers(name, [pair for pair in pairs if pair.optimizer == name])
     return Part(
@@ -135,6 +141,7 @@ def _figure(pairs: Sequence[Pair]) -> bytes:
         for index, axes in enumerate(panels.flat):
             row, column = divmod(index, per_row)
             place = per_row * (row // 2) + column
+            in_row = names[per_row * (row // 2) :][:per_row]
             optimizer = list(OPTIMIZERS)[row % 2]
             pair = found.get((names[place], optimizer)) if place < len(names) else None
             if pair is None:
@@ -157,13 +164,18 @@ def _figure(pairs: Sequence[Pair]) -> bytes:
             if row % 2 == 0:
                 axes.set_title(names[place] + ("" if pair.tuned.test_accuracy is not None else " (loss)"))
             if column == 0:
-                scored = pair.tuned.test_accuracy is not None
-                axes.set_ylabel(f"{OPTIMIZERS[optimizer]}\n{'test error, %' if scored else 'test loss'}")
+                axes.set_ylabel(f"{OPTIMIZERS[optimizer]}\n{_what([found.get((n, optimizer)) for n in in_row])}")
         handles = [Line2D([], [], label=LABELS[recipe], **look) for recipe, look in LOOKS.items()]
         handles.append(Line2D([], [], color="0.5", linewidth=0.7, linestyle=":", label="cosine, tuned"))
         figure.legend(handles=handles, loc="upper center", ncols=4)
         figure.supxlabel("learning rate given", fontsize=7.5, y=0.005)
         return pdf(figure)
+
+
+def _what(pairs: Sequence[Pair | None]) -> str:
+    """What the panels of a row show; of which a loss is drawn, their titles say."""
+    scored = {pair.tuned.test_accuracy is not None for pair in pairs if pair is not None}
+    return "test error, %" if scored == {True} else "test loss" if scored == {False} else "test error, % (or loss)"
 
 
 def _curve(outcomes: Sequence[Outcome]) -> list[tuple[float, float]]:

@@ -80,7 +80,7 @@ def test_it_is_typeset_without_a_line_that_sticks_out_and_twice_the_same(
     assert not re.findall(r"Overfull .*|.*undefined.*|.*Font Warning.*", log)
     again = tmp_path / "elsewhere"
     shutil.copytree(project, again, ignore=shutil.ignore_patterns("generated", "main.[!t]*", "reports"))
-    assert "22 changed" in command("paper", again / "study.toml").stdout
+    assert "24 changed" in command("paper", again / "study.toml").stdout
     assert (again / "paper/main.pdf").read_bytes() == first
     assert contents(again / "paper/generated") == contents(paper / "generated")
 

@@ -18,7 +18,7 @@ def row(case: str, way: str, seconds: float, ratio: float, baseline: str) -> dic
 
 
 RECORD = {
-    "device": "A processor", "quick": False, "versions": {}, "read_bandwidth": 1.25e10,
+    "device": "A processor", "quick": False, "versions": {"torch": "2"}, "turns": 15, "read_bandwidth": 1.25e10,
     "rows": [
         row("control of a small perceptron (26k parameters, 6 tensors)", "guarded(), steady state", 55e-6, 1.7, "n"),
         row("training step of a GPT, 256 tokens", "no control", 0.020, 1.0, "no control"),
@@ -32,9 +32,22 @@ def test_numbers_name_device_case_threads_and_way() -> None:
     numbers = cost.part(RECORD, "cpu").numbers
     assert numbers["cost.cpu.control.a-small-perceptron.threads-1.guarded.time"] == r"$55$\,\textmu s"
     assert numbers["cost.cpu.control.a-small-perceptron.threads-1.guarded.ratio"] == "$1.7$"
-    assert numbers["cost.cpu.training.a-gpt.threads-1.guarded.overhead"] == r"2.0\,\%"
+    assert numbers["cost.cpu.training.a-gpt.threads-1.guarded.overhead"] == r"$+2.0\,\%$"
     assert numbers["cost.cpu.training.a-gpt.threads-1.none.time"] == r"$20$\,ms"
     assert not any("statistics" in name for name in numbers)
+
+
+def test_the_text_calls_the_first_device_that_is_no_processor_the_gpu() -> None:
+    """Whatever its name; a second one keeps its own, and has no text."""
+    assert cost.devices(["nvidia-h200", "cpu", "nvidia-a100"]) == {
+        "cpu": "cpu", "nvidia-a100": "gpu", "nvidia-h200": "nvidia-h200",
+    }  # fmt: skip
+    assert cost.devices(["cpu"]) == {"cpu": "cpu"}
+
+
+def test_a_quick_record_is_called_one() -> None:
+    assert "cost.cpu.quick" not in cost.part(RECORD, "cpu").numbers
+    assert "cost.cpu.quick" in cost.part({**RECORD, "quick": True}, "cpu").numbers
 
 
 def test_the_paper_takes_the_records_of_the_benchmark_that_are_there(tmp_path: Path) -> None:

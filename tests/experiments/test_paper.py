@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from adaptive_lr.study import StudyError
-from adaptive_lr.study.paper import GENERATED, build_pdf, check_text, stale
+from adaptive_lr.study.paper import GENERATED, build_pdf, check_text, stale, write_generated
 from experiments.paper import __main__ as paper
 from experiments.paper.latex import number, percent, points, tabular
 
@@ -27,6 +27,48 @@ def test_every_number_and_file_in_the_text_is_there():
 
 def test_the_same_results_make_the_same_bytes(generated):
     assert paper.generated() == generated
+
+
+def test_what_is_said_only_where_there_is_a_record_names_what_such_a_record_has(tmp_path):
+    """Costs on both kinds of device, steps to a target, and our own recipes among the peers: the whole text."""
+    results = tmp_path / "experiments" / "results"
+    shutil.copytree(paper.RESULTS, results)
+    harm, peers = (json.loads((results / f"{name}.json").read_text()) for name in ("no_harm", "peers"))
+    for entry in harm["pairs"]:
+        seeds = {name: list(range(10, 110, 10)) for name in entry["recipes"]}
+        entry |= {"steps": 200, "target_loss": 1.0, "steps_to_target": seeds}
+    fixed = [row for row in peers["rows"] if row["recipe"] == "cosine"]
+    peers["rows"] += [row | {"recipe": name} for name in ("cosine+guarded", "automatic") for row in fixed]
+    (results / "no_harm.json").write_text(json.dumps(harm))
+    (results / "peers.json").write_text(json.dumps(peers))
+    benchmarks = tmp_path / paper.BENCHMARKS
+    benchmarks.mkdir(parents=True)
+    for name, trained in (("cpu", "small GPT, 1024"), ("a-gpu", "GPT-2 124M, 8192")):
+        (benchmarks / f"{name}.json").write_text(json.dumps(benchmark(trained)))
+    folder = tmp_path / "paper"
+    shutil.copytree(paper.PAPER, folder, ignore=shutil.ignore_patterns("main.[!t]*"))
+    write_generated(folder / GENERATED, paper.generated(results))
+    check_text(folder)
+    if shutil.which("latexmk"):
+        build_pdf(folder)
+        log = (folder / "main.log").read_text(errors="replace")
+        assert "undefined" not in log
+        assert "multiply defined" not in log
+        assert "Overfull \\hbox" not in log or max(_overfull(log)) < 5.0
+
+
+def benchmark(trained):
+    """A record of the benchmark with the cases that its modules run, as short as it may be."""
+    ways = {
+        "control of a small perceptron (26k parameters, 6 tensors)": (
+            "torch._foreach_norm", "clip_grad_norm_", "guarded(), steady state", "guarded(), watching",
+        ),
+        f"training step of {trained} tokens": ("no control", "guarded()", "clip_grad_norm_"),
+    }  # fmt: skip
+    rows = [{"case": case, "way": way, "threads": 1, "seconds": 1e-3, "baseline": each[0], "ratio": 1.0}
+            for case, each in ways.items() for way in each]  # fmt: skip
+    return {"device": "A device", "quick": False, "versions": {"torch": "2"}, "turns": 15, "read_bandwidth": 1e10,
+            "rows": rows}  # fmt: skip
 
 
 def test_another_result_makes_another_paper(tmp_path, generated):

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from adaptive_lr.study import Evaluation, Run, RunResult, StudyError
+from adaptive_lr.study import Evaluation, Run, RunResult, Study, StudyError, StudyFolder
 from adaptive_lr.study.recipe import PEERS
 from adaptive_lr.study.summary import Cell
-from experiments import peers, step_cost
+from experiments import peers, robustness, step_cost
 from experiments.peers import RECIPES, Row, rows_of
 from experiments.peers_tables import block, markdown, summary, winners, wins
+from experiments.records import taken_over
+from experiments.workloads import TUNING
 
 ABOUT = {"command": "python", "date": "2026-01-01", "seeds": 2, "versions": {"torch": "2"}}
 START = Evaluation(2.0, 0.1)
@@ -67,14 +69,15 @@ def test_the_tables_say_who_wins() -> None:
     assert "| prodigy † | **0.010** | 94.5% | 1e-01 | 94.0% | **2** | 0% |" in text
     assert "`momo` was not carried out: StudyError: MoMo supports one parameter group" in text
     text = wins(made())
-    assert "- x, adamw, least sensitive to the learning rate: prodigy † (0.01; ours 0.05)" in text
+    assert "- x, adamw, least sensitive to the learning rate: prodigy † (0.01)" in text  # automatic does not use it
     assert "- x, adamw, best at its best learning rate: cosine (0.95; ours 0.949)" in text
     assert "- x, adamw, good over the most decades: prodigy † (2; ours 1)" in text
 
 
 def test_where_ours_is_as_good_no_peer_wins() -> None:
-    rows = rows_of("x", [*cells("cosine", (0.2, 0.9), (0.3, 0.9)), *cells("automatic", (0.2, 0.9), (0.3, 0.9))])
-    assert winners(rows, lambda row: -row.sensitivity) == ["cosine", "automatic"]
+    ends = ((0.2, 0.9), (0.3, 0.9))
+    rows = rows_of("x", [*cells("cosine", *ends), *cells("cosine+guarded", *ends)])
+    assert winners(rows, lambda row: -row.sensitivity) == ["cosine", "cosine+guarded"]
     assert wins(rows) == "No peer wins anywhere."
 
 
@@ -129,6 +132,28 @@ def test_it_runs_from_the_shell_and_finished_runs_are_not_repeated(
         ("cosine", [0.01, 0.1]), ("clip", [0.01, 0.1]),
     ]  # fmt: skip
     assert (tmp_path / "record" / "peers.md").read_text() in printed
+
+
+def test_runs_of_another_study_are_taken_over_by_their_key(tmp_path: Path) -> None:
+    """What the robustness study carried out is not done again, and what it lacks is."""
+    ours, theirs = StudyFolder(tmp_path / "ours"), StudyFolder(tmp_path / "theirs")
+    for folder in (ours, theirs):
+        folder.prepare()
+    there = [Run(TUNING["quadratic"], "sgd", "cosine", lr, 0, 300) for lr in (1e-6, 1e-5)]
+    theirs.complete(there, jobs=1)
+    wanted = [*there, Run(TUNING["quadratic"], "sgd", "constant", 1e-6, 0, 300)]
+    assert taken_over(wanted, theirs, ours) == 2
+    assert ours.finished(wanted) == theirs.finished(there)
+    assert taken_over(wanted, theirs, ours) == 0
+
+
+def test_the_robustness_study_has_the_runs_that_peers_need() -> None:
+    """The same learning rates to the last bit, over the same steps: equal keys."""
+    assert peers.DECADES == robustness.DECADES
+    for decades in peers.DECADES.values():
+        assert [10.0**decade for decade in decades] == [robustness.rate(2 * decade) for decade in decades]
+    study = Study((TUNING["quadratic"],), ("cosine",), ("sgd",), learning_rates=(10.0**-2,), seeds=1)
+    assert study.runs()[0].key() == Run(TUNING["quadratic"], "sgd", "cosine", robustness.rate(-4), 0, 300).key()
 
 
 def test_what_a_peer_refuses_is_said_with_its_reason(tmp_path: Path) -> None:

@@ -14,17 +14,14 @@ from adaptive_lr.study.statistics import (
     Estimates,
     PairedDifference,
     Rate,
-    RestrictedMean,
     binomial_rate,
     bootstrap,
     holm,
     interquartile_mean,
-    logrank_test,
     median,
     normalise,
     paired_difference,
     probability_of_improvement,
-    restricted_mean,
     score_of_times,
     steps_to_target,
     win_rate,
@@ -45,8 +42,6 @@ class Pair:
         difference: of costs, recipe − baseline; below 0 is better.
         adjusted_p: its p-value after Holm, over all pairs of the comparison.
         wins: share of seeds in which the recipe is better.
-        steps: mean steps to the target within the horizon, and of the baseline.
-        logrank_p: of the log-rank test between the two, not adjusted.
     """
 
     task: Task
@@ -54,9 +49,6 @@ class Pair:
     difference: PairedDifference
     adjusted_p: float
     wins: float
-    steps: RestrictedMean
-    baseline_steps: RestrictedMean
-    logrank_p: float
 
 
 @dataclass(frozen=True)
@@ -142,12 +134,10 @@ class Comparison:
     def pairs(self) -> list[Pair]:
         """Every recipe but the baseline on every task."""
         found = []
-        for task, costs, times in zip(self.tasks, self.costs, self.times, strict=True):
+        for task, costs in zip(self.tasks, self.costs, strict=True):
             for place, recipe in enumerate(self.recipes):
                 if recipe == self.baseline:
                     continue
-                watched = [np.minimum(row, task.steps) for row in (times[place], times[self.index])]
-                reached = [np.isfinite(row) for row in (times[place], times[self.index])]
                 found.append(
                     Pair(
                         task=task,
@@ -155,9 +145,6 @@ class Comparison:
                         difference=paired_difference(costs[place], costs[self.index]),
                         adjusted_p=1.0,
                         wins=win_rate(-costs[place], -costs[self.index]),
-                        steps=restricted_mean(watched[0], reached[0], task.steps),
-                        baseline_steps=restricted_mean(watched[1], reached[1], task.steps),
-                        logrank_p=logrank_test(watched[0], reached[0], watched[1], reached[1]),
                     )
                 )
         adjusted = holm([pair.difference.p_value for pair in found])

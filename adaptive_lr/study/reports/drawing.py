@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from adaptive_lr.study.figures import budget, improvement, intervals, learning_rates, profile, trace
+from adaptive_lr.study.figures import budget, improvement, intervals, learning_rates, profile, targets, trace
 from adaptive_lr.study.reports.comparison import TARGET, Comparison
 from adaptive_lr.study.reports.names import Names
 from adaptive_lr.study.reports.result_tables import is_grid
+from adaptive_lr.study.reports.targets import TimeToTarget
 from adaptive_lr.study.reports.tasks import Task
 from adaptive_lr.study.run import RunResult
 from adaptive_lr.study.statistics import (
@@ -71,6 +72,22 @@ def draw_pooled(comparisons: Sequence[Comparison], names: Names, folder: Path) -
             folder / f"improvement-{ending}", baseline=baseline,
         )  # fmt: skip
     return files
+
+
+def draw_targets(comparison: Comparison, found: Sequence[TimeToTarget], names: Names, path: Path) -> list[Path]:
+    """Share of runs at the target against steps, a panel for each task of one optimizer."""
+    panels = {
+        names.task(task): {names.recipe(one.recipe): targets.Curve(*one.curve) for one in found if one.task is task}
+        for task in comparison.tasks
+    }
+    baseline = names.recipe(comparison.baseline)
+    return targets.draw(
+        panels,
+        names.recipes(comparison.recipes),
+        path,
+        baseline=baseline,
+        target=f"{TARGET:.0%} of what {baseline} learns",
+    )
 
 
 def draw_budget(comparisons: Sequence[Comparison], names: Names, folder: Path) -> list[Path]:

@@ -180,7 +180,6 @@ def pairs_csv(comparisons: Sequence[Comparison], names: Names) -> str:
             *(comparison.measure if pair.task.scored else "loss", names.workload(pair.task.workload)),
             *(pair.task.optimizer, pair.task.steps, names.recipe(pair.recipe), names.recipe(comparison.baseline)),
             *(len(pair.task.shared_seeds(comparison.recipes)), *pair.difference, pair.adjusted_p, pair.wins),
-            *(comparison.target(pair.task), *pair.steps, *pair.baseline_steps, pair.logrank_p),
         ]
         for comparison in comparisons
         for pair in comparison.pairs
@@ -189,15 +188,13 @@ def pairs_csv(comparisons: Sequence[Comparison], names: Names) -> str:
         [
             *("measure", "workload", "optimizer", "steps", "recipe", "baseline", "seeds"),
             *("difference", "difference_low", "difference_high", "p", "p_holm", "win_rate"),
-            *("target_loss", "mean_steps_to_target", "mean_steps_low", "mean_steps_high"),
-            *("baseline_mean_steps_to_target", "baseline_mean_steps_low", "baseline_mean_steps_high", "p_logrank"),
         ],
         rows,
     )
 
 
 def pair_table(comparison: Comparison, names: Names) -> Table:
-    """A row for each recipe on each task: difference to the baseline, wins, and steps to the target."""
+    """A row for each recipe on each task: difference to the baseline, and wins."""
     rows = []
     for pair in comparison.pairs:
         points = comparison.measure == "error" and pair.task.scored
@@ -212,23 +209,18 @@ def pair_table(comparison: Comparison, names: Names) -> Table:
                 probability(p_value),
                 probability(pair.adjusted_p),
                 f"{pair.wins:.0%}",
-                f"{pair.steps.mean:.0f}",
-                f"{pair.baseline_steps.mean:.0f}",
-                probability(pair.logrank_p),
             )
         )
     baseline = names.recipe(comparison.baseline)
     return Table(
         f"{names.optimizer(comparison.optimizer)}: against {baseline}, by "
         + ("accuracy where there is one" if comparison.measure == "error" else "loss"),
-        ("workload", "recipe", "difference", "p", "p, Holm", "wins", "steps", f"of {baseline}", "p, log-rank"),
+        ("workload", "recipe", "difference", "p", "p, Holm", "wins"),
         tuple(rows),
         (
             "Difference: paired by seed, mean ± half the 95 % t-interval; of accuracies in points (above 0 is better), "
             "of losses in the loss's unit (below 0 is better). p: exact sign-flip test, with n seeds never below 2/2ⁿ.",
             f"Holm over the {len(rows)} pairs of this table. Wins: share of seeds.",
-            f"Steps: mean steps to {TARGET:.0%} of what {baseline} learns by the validation loss, or to the horizon "
-            "where that is missed (restricted mean). The log-rank test is not corrected.",
         ),
     )
 

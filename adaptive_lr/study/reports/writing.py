@@ -19,6 +19,7 @@ from adaptive_lr.study.reports.result_tables import (
     task_table,
 )
 from adaptive_lr.study.reports.tables import Table, latex, markdown
+from adaptive_lr.study.reports.targets import TimeToTarget, target_table, targets_csv, times_to_target
 from adaptive_lr.study.reports.tasks import Measure, Task, collect_tasks
 from adaptive_lr.study.run import RunResult
 
@@ -33,12 +34,14 @@ class Report:
     Attributes:
         tasks: workloads x optimizers x horizons.
         comparisons: by measure: one for each optimizer that can be compared.
+        targets: optimizer -> how soon each recipe reaches the target on each task.
         tables: file name without suffix -> table.
         names: how things are called.
     """
 
     tasks: tuple[Task, ...]
     comparisons: Mapping[Measure, tuple[Comparison, ...]]
+    targets: Mapping[str, list[TimeToTarget]]
     tables: Mapping[str, Table]
     names: Names
 
@@ -74,16 +77,20 @@ def make_report(
     tables: dict[str, Table] = {}
     for measure, of_measure in comparisons.items():
         for comparison in of_measure:
-            ending = f"{measure}-{comparison.optimizer.rpartition(':')[2].lower()}"
+            ending = f"{measure}-{short(comparison.optimizer)}"
             tables[f"pooled-{ending}"] = pooled_table(comparison, names)
             tables[f"tasks-{ending}"] = task_table(comparison, names)
             tables[f"medians-{ending}"] = task_table(comparison, names, middle=True)
             tables[f"pairs-{ending}"] = pair_table(comparison, names)
+    targets = {comparison.optimizer: times_to_target(comparison) for comparison in comparisons["loss"]}
+    for comparison in comparisons["loss"]:
+        optimizer = comparison.optimizer
+        tables[f"targets-{short(optimizer)}"] = target_table(comparison, targets[optimizer], names)
     for optimizer in dict.fromkeys(task.optimizer for task in tasks):
         table = sensitivity_table(tasks, names, optimizer)
         if table is not None:
-            tables[f"sensitivity-{optimizer.rpartition(':')[2].lower()}"] = table
-    return Report(tasks, comparisons, tables, names)
+            tables[f"sensitivity-{short(optimizer)}"] = table
+    return Report(tasks, comparisons, targets, tables, names)
 
 
 def write_reports(
@@ -98,8 +105,8 @@ def write_reports(
 ) -> list[Path]:
     """Write all tables and figures that apply, a pure function of the results: equal results make equal bytes.
 
-    `report.md` has all tables and figures to read; `tables/` each table as a LaTeX `tabular`; `cells.csv` and
-    `pairs.csv` the numbers at full precision; `figures/` every figure as PDF and PNG. What other files are in the
+    `report.md` has all tables and figures to read; `tables/` each table as a LaTeX `tabular`; `cells.csv`, `pairs.csv`
+    and `targets.csv` the numbers at full precision; `figures/` every figure as PDF and PNG. What other files are in the
     folder is left as it is.
 
     Args:
@@ -128,6 +135,7 @@ def write_reports(
         folder / "report.md": _document(report, title, [path.name for path in drawn if path.suffix == ".png"]),
         folder / "cells.csv": cells_csv(report.tasks, report.names),
         folder / "pairs.csv": pairs_csv([c for found in report.comparisons.values() for c in found], report.names),
+        folder / "targets.csv": targets_csv([one for found in report.targets.values() for one in found], report.names),
         **{tables / f"{name}.tex": latex(table) for name, table in report.tables.items()},
     }
     for path, text in texts.items():
@@ -145,10 +153,18 @@ def draw(report: Report, folder: Path) -> list[Path]:
     files: list[Path] = []
     for comparisons in report.comparisons.values():
         files += drawing.draw_pooled(comparisons, report.names, folder)
+    for comparison in report.comparisons["loss"]:
+        name = f"targets-{short(comparison.optimizer)}"
+        files += drawing.draw_targets(comparison, report.targets[comparison.optimizer], report.names, folder / name)
     files += drawing.draw_budget(report.comparisons["loss"], report.names, folder)
     files += drawing.draw_learning_rates(report.tasks, report.names, folder)
     files += drawing.draw_traces(report.tasks, report.names, folder)
     return files
+
+
+def short(optimizer: str) -> str:
+    """An optimizer's name as part of a file's: of a reference, what it ends in."""
+    return optimizer.rpartition(":")[2].lower()
 
 
 def _document(report: Report, title: str, figures: Iterable[str]) -> str:

@@ -35,5 +35,6 @@ from adaptive_lr.study.statistics.targets import RestrictedMean as RestrictedMea
 from adaptive_lr.study.statistics.targets import Survival as Survival
 from adaptive_lr.study.statistics.targets import kaplan_meier as kaplan_meier
 from adaptive_lr.study.statistics.targets import logrank_test as logrank_test
+from adaptive_lr.study.statistics.targets import median_steps as median_steps
 from adaptive_lr.study.statistics.targets import restricted_mean as restricted_mean
 from adaptive_lr.study.statistics.targets import steps_to_target as steps_to_target

@@ -58,6 +58,12 @@ def kaplan_meier(times: ArrayLike, reached: ArrayLike) -> Survival:
     return Survival(np.asarray(sf.quantiles, dtype=np.float64), np.asarray(sf.probabilities, dtype=np.float64))
 
 
+def median_steps(survival: Survival) -> float:
+    """The first step after which at most half of the runs are still short of the target; inf where there is none."""
+    there = survival.steps[survival.share <= 0.5 + 1e-12]  # shares are products, and half is one to rounding
+    return float(there[0]) if there.size else math.inf
+
+
 def restricted_mean(
     times: ArrayLike, reached: ArrayLike, horizon: float, *, confidence: float = CONFIDENCE
 ) -> RestrictedMean:
@@ -101,7 +107,9 @@ def restricted_mean(
 def logrank_test(times: ArrayLike, reached: ArrayLike, other_times: ArrayLike, other_reached: ArrayLike) -> float:
     """Two-sided p-value of the log-rank test that two methods reach a target equally fast (Mantel 1966).
 
-    It does not use that seeds are paired, and where no run of either reaches the target it is 1: nothing was seen.
+    It does not use that seeds are paired, and where no run of either reaches the target it is 1: nothing was seen. The
+    test is asymptotic: of three runs each, all of one before all of the other, it gives 0.02 to 0.03, where every
+    order of six runs gives 2/20.
 
     Raises:
         ValueError: as for `kaplan_meier`, for either.

@@ -44,6 +44,38 @@ def test_every_undefined_number_and_missing_file_is_named_with_its_place(paper):
     assert "main.tex:6: no file 'generated/tables/other'" in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"\ifcsname result@no.such\endcsname \result{no.such} \fi",
+        "\\ifcsname result@no.such\\endcsname\n\\result{no.such}\n\\else\n\\result{ours.median}\n\\fi",
+        "\\ifcsname result@ours.median\\endcsname\n\\result{ours.median}\n\\else\n\\result{no.such}\n\\fi",
+        "\\ifcsname result@no.such\\endcsname\n\\ifdim1pt<2pt\\result{no.such}\\else\\result{nor.this}\\fi\n\\fi",
+    ],
+)
+def test_what_is_said_only_where_there_is_a_result_need_not_be_there(paper, text):
+    (paper / "part.tex").write_text(text)
+    check_text(paper)
+    if shutil.which("latexmk"):
+        (paper / "main.tex").write_text(TEXT.replace(r"\end{document}", r"\input{part}\end{document}"))
+        assert build_pdf(paper) is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("\\ifcsname result@ours.median\\endcsname\n\\result{no.such}\n\\fi", 2),
+        ("\\ifcsname result@no.such\\endcsname\n\\fi\n\\result{no.such}", 3),
+        ("\\ifcsname result@no.such\\endcsname\n\\else\n\\result{no.such}\n\\fi", 3),
+        ("$a \\iff b$ \\fi \\else \\result{no.such}", 1),
+    ],
+)
+def test_what_is_said_all_the_same_must_be_there(paper, text, line):
+    (paper / "part.tex").write_text(text)
+    with pytest.raises(StudyError, match=rf"part\.tex:{line}: no result named 'no\.such'"):
+        check_text(paper)
+
+
 def test_text_in_a_folder_of_its_own_is_checked_too_and_the_nearest_name_is_said(paper):
     (paper / "sections").mkdir()
     (paper / "sections" / "results.tex").write_text("\n\\result{ours.medain} \\input{generated/tables/mian}")

@@ -16,9 +16,9 @@ from adaptive_lr.study import RunResult, Study, StudyError
 from adaptive_lr.study.job import Standing
 from adaptive_lr.study.paper import numbers_tex
 from adaptive_lr.study.paper_numbers import number, slug, study_numbers
-from adaptive_lr.study.reporting import BudgetReport
 from adaptive_lr.study.reports import make_report
 from adaptive_lr.study.study_paper import generated_files
+from adaptive_lr.study.study_reports import BudgetReport
 from recorded import recorded, study
 
 DECLARED = Study(
@@ -52,6 +52,17 @@ def test_losses_accuracies_and_differences_are_those_of_the_results() -> None:
     assert (found["study"], found["seeds"], found["runs"]) == (r"a\_study", "4", str(len(study())))
     assert not [name for name in found if name.startswith("plain") and "accuracy" in name]
     assert not [name for name in found if name.startswith("digits.x0.5")]  # nothing was carried out there
+
+
+def test_the_time_to_the_target_is_that_of_the_runs() -> None:
+    """The target is 0.589: cosine is there at its last evaluation, automatic, which ends at 0.6 and more, never."""
+    found = numbers(study())
+    place = "plain.x2.sgd"
+    assert found[f"{place}.cosine.target.loss"] == f"${2.0 - 0.95 * (2.0 - 0.515):.3g}$"
+    assert (found[f"{place}.cosine.target.reached"], found[f"{place}.cosine.target.median"]) == ("4", "$40$")
+    assert (found[f"{place}.automatic.target.reached"], found[f"{place}.automatic.target.median"]) == ("0", "never")
+    assert found[f"{place}.automatic.target.steps"] == r"$40\pm0$"
+    assert f"{place}.cosine.target.p" not in found
 
 
 def test_every_name_and_text_can_be_written() -> None:

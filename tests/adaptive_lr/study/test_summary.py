@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from adaptive_lr.study import Evaluation, Run, RunResult, summarise
-from adaptive_lr.study.report import csv_text, headings, latex, markdown, rows
 from adaptive_lr.study.summary import collect_cells
+from adaptive_lr.study.summary_tables import csv_text, headings, latex, markdown, rows
 
 
 def result(
@@ -182,7 +182,7 @@ def test_terminal_tables_are_never_cut_off(width: int) -> None:
     """On a narrow terminal columns are left out, the least needed first; what is shown is shown whole."""
     from rich.console import Console
 
-    from adaptive_lr.study.report import LESS_NEEDED, terminal_tables
+    from adaptive_lr.study.summary_tables import LESS_NEEDED, terminal_tables
 
     summaries = summarise(grid())
     console = Console(width=width, record=True, file=io.StringIO())

@@ -21,7 +21,7 @@ from recorded import recorded, study
 
 FIGURES = {
     "profile-error", "intervals-error", "improvement-error", "profile-loss", "intervals-loss", "improvement-loss",
-    "budget", "learning-rates-digits", "learning-rates-digits-error", "learning-rates-plain",
+    "targets-sgd", "budget", "learning-rates-digits", "learning-rates-digits-error", "learning-rates-plain",
     "trace-cosine-guarded", "trace-automatic",
 }  # fmt: skip
 
@@ -45,7 +45,7 @@ def test_the_folder_holds_tables_and_figures_to_read_and_to_print(folder: Path) 
     tables = {path.stem for path in (folder / "tables").glob("*.tex")}
     assert tables == {
         *(f"{kind}-loss-sgd" for kind in ("pooled", "tasks", "medians", "pairs")),
-        "sensitivity-sgd",
+        *("targets-sgd", "sensitivity-sgd"),
     }
     text = (folder / "report.md").read_text()
     assert text.startswith("# A study\n")
@@ -118,6 +118,19 @@ def test_the_profile_is_drawn_as_steps_from_the_numbers(drawn: dict[str, Figure]
     assert all(line.get_drawstyle() == "steps-post" for line in profile.get_lines())
     automatic = next(line for line in distribution.get_lines() if line.get_label() == "automatic")
     assert (automatic.get_ydata()[0], automatic.get_ydata()[-1]) == (1.0, 0.0)
+
+
+def test_shares_at_the_target_are_steps_and_a_bar_says_that_some_never_reach_it(drawn: dict[str, Figure]) -> None:
+    """Cosine and guarded reach it with their last evaluation, automatic never: it is short of it at the horizon."""
+    for panel in drawn["targets-sgd"].get_axes():
+        curves = {line.get_label(): line for line in panel.get_lines() if line.get_drawstyle() == "steps-post"}
+        assert {name: list(line.get_ydata()) for name, line in curves.items()} == {
+            "cosine": [0.0, 1.0], "cosine+guarded": [0.0, 1.0], "automatic": [0.0, 0.0],
+        }  # fmt: skip
+        (bar,) = (line for line in panel.get_lines() if line.get_marker() == "|")
+        assert (list(bar.get_xdata()), list(bar.get_ydata())) == ([40.0], [0.0])
+        assert bar.get_color() == curves["automatic"].get_color()
+        assert not panel.collections  # four seeds have no band
 
 
 def test_the_budget_figure_shows_the_expected_best(drawn: dict[str, Figure]) -> None:

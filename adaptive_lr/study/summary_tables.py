@@ -1,4 +1,4 @@
-"""The tables of a study: in the terminal, as CSV and as Markdown, all from the same cells of text."""
+"""The tables of a comparison on one workload: in the terminal, as CSV, Markdown and LaTeX, from the same cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study leaves to read: one call that writes every report of what was recorded."""
+"""The reports of a study: one call that writes all there is to read of what was recorded, budget by budget."""
 
 from __future__ import annotations
 
