@@ -213,12 +213,18 @@ def end_to_end_table(truths: Pairs, automatic: Pairs) -> str:
 
 
 def found_peak(result: RunResult) -> float:
-    """The learning rate at which the factor was set, of the group where it is largest."""
-    decisions = [d for d in result.decisions if d["controller"] == "range_test" and d["factor_after"] != 1.0]
-    return float(decisions[0]["factor_after"]) * result.run.peak_lr if decisions else math.nan
+    """The learning rate at which the factor was set in the end, of the group where it is largest."""
+    factors = [d["factor_after"] for d in _of_sweep(result) if d["factor_after"] != 1.0]
+    return float(factors[-1]) * result.run.peak_lr if factors else math.nan
 
 
 def spent(result: RunResult) -> float:
-    """Share of the run after which the peak was known."""
-    steps = [d["step"] + 1 for d in result.decisions if d["controller"] == "range_test" and d["action"] == "peak"]
-    return max(steps, default=0) / result.run.steps
+    """Share of the run that finding the peak took: updates until it was known, rehearsals included, and of probes."""
+    decisions = _of_sweep(result)
+    known = max((d["step"] + 1 for d in decisions if d["action"] in ("peak", "confirm")), default=0)
+    probes = [index for index, d in enumerate(decisions[:-1]) if d["action"] == "probe"]
+    return (known + sum(decisions[i + 1]["step"] - decisions[i]["step"] for i in probes)) / result.run.steps
+
+
+def _of_sweep(result: RunResult) -> list[dict[str, Any]]:
+    return [decision for decision in result.decisions if decision["controller"] == "range_test"]

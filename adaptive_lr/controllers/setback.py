@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from adaptive_lr.controllers.base import Reason
 from adaptive_lr.series import Moments
 
 BLOCK = 8
@@ -57,3 +58,8 @@ class Setback(NamedTuple):
         rise = self.now.mean - self.best.mean
         error = math.sqrt((self.now.variance + self.best.variance) / self.now.size)
         return rise > SIGNIFICANT * error and rise > SHARE * (self.start - self.best.mean)
+
+    def reason(self, action: str) -> Reason:
+        """Why something is done about it."""
+        now, best = self.now.mean, self.best.mean
+        return Reason(action, "loss", now, best, f"the mean loss rose to {now:.4g}, from {best:.4g} at its best")

@@ -33,7 +33,8 @@ def automatic(*, total_steps: int) -> Composition:
     its own (the sweep is the warm-up); its clock runs from the first update on.
 
     Args:
-        total_steps: updates of the whole run. The sweep takes at most a tenth of them; where the peak then lies above
-            what was tried, the learning rate rises on to it, by at most a factor of ten in twelve updates.
+        total_steps: updates of the whole run. The sweep, and in runs of at least 1,000 updates the rehearsals, take at
+            most a tenth of them; where the peak then lies above what was tried, the learning rate rises on to it, by
+            at most a factor of ten in twelve updates.
     """
     return Composition((RangeTest(total_steps=total_steps), *guarded()), max_factor=math.inf)

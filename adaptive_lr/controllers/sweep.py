@@ -105,3 +105,8 @@ class LossWatch(NamedTuple):
     def improved(self) -> bool:
         """Whether the smoothed loss stands below the start."""
         return self.started and self.smoothed < self.start.mean
+
+    @property
+    def at_best(self) -> bool:
+        """Whether it stands below the start, and is the best since."""
+        return self.improved and self.smoothed <= self.best

@@ -41,6 +41,13 @@ _DONE = {  # action -> what was done once, and several times
     "sweep": ("began a sweep", "began a sweep {}"),
     "trial": ("made a trial update", "made a trial update {}"),
     "peak": ("set the peak", "set the peak {}"),
+    "rehearse": ("began rehearsals", "began rehearsals {}"),
+    "rehearsed": ("rehearsed", "rehearsed {}"),
+    "confirm": ("chose among rehearsals", "chose among rehearsals {}"),
+    "probe": ("tried ten times the peak", "tried higher peaks {}"),
+    "compare": ("took it back to compare", "took it back to compare {}"),
+    "raise": ("raised the peak", "raised the peak {}"),
+    "clear": ("lifted the cut", "lifted the cut {}"),
     "release": ("let the learning rate go", "let the learning rate go {}"),
     "stop": ("asked to stop", "asked to stop {}"),
 }

@@ -92,6 +92,39 @@ def sweep_rows() -> list[Statistics]:
     return rows
 
 
+def rehearsal_rows() -> list[Statistics]:
+    """Trials, a sweep, rehearsals with a loss that is not finite and an overflow, and the ramp."""
+    losses = np.concatenate([np.full(20, 2.3), np.linspace(2.3, 0.8, 130)])
+    losses[70] = math.nan
+    rows = [Statistics(0, Phase.START, {"usual_lr": 0.02, "reference_lr": 0.1})]
+    for step, loss in enumerate(losses.tolist()):
+        values = {"loss": loss, "update_ratio": 1e-3 * 10 ** (min(step, 40) / 20)}
+        rows.append(Statistics(step, Phase.AFTER, values, updated=step not in (50, 70)))
+    return rows
+
+
+def suspicion_rows() -> list[Statistics]:
+    """Updates that are suspected and cut, and a loss that falls slower after it."""
+    losses = [*np.linspace(2.3, 1.0, 13).tolist(), *np.linspace(2.3, 2.0, 60).tolist()]
+    rows = [START]
+    for step, loss in enumerate(losses):
+        values = {"loss": loss + 0.01 * (-1) ** step, "update_ratio": 0.5 if 1 < step < 14 else 0.05}
+        values["base_lr"] = (step + 1) / 100
+        rows.append(Statistics(step, Phase.AFTER, values, updated=step != 30))
+    return rows
+
+
+def probe_rows() -> list[Statistics]:
+    """A sweep to the peak, a probe whose loss falls faster, the same updates at the peak, and a probe that destroys."""
+    fall = np.linspace(2.3, 2.0, 26).tolist()
+    losses = [2.3, 2.3, *fall, *np.linspace(2.0, 1.0, 10).tolist(), *np.linspace(2.0, 1.9, 12).tolist(), 90.0, 1.5, 1.4]
+    rows = [Statistics(0, Phase.START, {"reference_lr": 0.1})]
+    for step, loss in enumerate(losses):
+        values = {"loss": loss, "update_ratio": 1e-3 * 10 ** (step / 12), "base_lr": 0.1}
+        rows.append(Statistics(step, Phase.AFTER, values))
+    return rows
+
+
 @dataclass(frozen=True)
 class Row:
     """A controller under test: how to make it, and rows that make it act."""
@@ -103,8 +136,11 @@ class Row:
 
 TABLE = [
     Row("range_test", lambda: RangeTest(total_steps=400), sweep_rows),
+    Row("range_test that rehearses", lambda: RangeTest(total_steps=1000), rehearsal_rows),
     Row("range_test to divergence", lambda: RangeTest(start=0.01, end=2.0, to_divergence=True), sweep_rows),
+    Row("range_test that probes", lambda: RangeTest(total_steps=400, start=1.0), probe_rows),
     Row("rescue", Rescue, first_update_rows),
+    Row("rescue that suspects", Rescue, suspicion_rows),
     Row("rescue bounded, without snapshots", lambda: Rescue(min_factor=0.2, snapshots=False), first_update_rows),
     Row("gradient_spike", GradientSpike, gradient_rows),
     Row("gradient_spike with clip", lambda: GradientSpike(clip=1.2, min_factor=0.3), gradient_rows),
@@ -268,10 +304,10 @@ def test_its_requests_stay_in_bounds(row):
 def test_every_change_has_a_reason_and_every_reason_a_change(row):
     """Each change of a level, each damping, skip, stop and rewind is explained, in words; nothing else is.
 
-    Of a learning rate that is held, the beginning and the end are explained, not each step.
+    Of a learning rate that is held, the beginning and the end are explained and where it jumps, not each step.
     """
     law = row.make()
-    factor, momentum, held = 1.0, 1.0, False
+    factor, momentum, held, level = 1.0, 1.0, False, 1.0
     for _, _, _, adjustment in trajectory(law, row.rows()):
         changed = (
             (adjustment.factor, adjustment.momentum) != (factor, momentum)
@@ -280,7 +316,9 @@ def test_every_change_has_a_reason_and_every_reason_a_change(row):
             or adjustment.stop
             or adjustment.rewind
             or (adjustment.level is not None) != held
+            or (adjustment.level is not None and adjustment.level > 5.0 * level)
         )
+        level = adjustment.level or math.inf
         assert bool(adjustment.reasons) == changed
         for reason in adjustment.reasons:
             assert reason.action

@@ -103,8 +103,11 @@ def test_a_run_that_learns_is_left_alone_whatever_its_ratio_below_the_largest(ra
 
 
 def test_while_the_base_rises_a_large_ratio_is_taken_back_even_from_a_run_that_learns() -> None:
+    """Ten updates after it raised the suspicion; at once where nothing can be taken back."""
     rows = [row(t, loss, 0.05 if t < 10 else 0.45, base=min(t + 1, 12) / 12) for t, loss in enumerate(learning())]
-    assert next(t for t, a in enumerate(run(rows)) if a.rewind) == 10
+    assert [(t, r.action) for t, a in enumerate(run(rows)) for r in a.reasons][:1] == [(20, "rescue")]
+    assert next(t for t, a in enumerate(run(rows)) if a.rewind) == 20
+    assert next(t for t, a in enumerate(run(rows, Rescue(snapshots=False))) if a.factor < 1.0) == 10
 
 
 def test_after_a_cut_a_rising_base_is_held_where_the_ratio_passes_the_target() -> None:
@@ -120,6 +123,69 @@ def test_after_a_cut_a_rising_base_is_held_where_the_ratio_passes_the_target() -
     assert actions[0] == "rescue"
     assert set(actions[1:]) == {"hold"}
     assert 0.1 / 1.15 <= 2.0 * rates[-1] <= 0.1 * 1.15
+
+
+def test_a_network_that_large_updates_leave_dead_is_taken_back() -> None:
+    """Its loss stands below the start, where the start was worse than a constant answer, and never comes back up."""
+    rows = [row(t, 13.0 - t, 0.2, base=(t + 1) / 10) for t in range(10)] + [row(t, 2.3, 0.01) for t in range(10, 60)]
+    norms = [100.0] * 10 + [0.1] * 50
+    shown = [dataclasses.replace(r, values={**r.values, "grad_norm": g}) for r, g in zip(rows, norms, strict=True)]
+    acts = [(t, a.reasons[0]) for t, a in enumerate(run(shown)) if a.rewind]
+    assert [t for t, _ in acts] == [17]
+    assert acts[0][1].statistic == "grad_norm"
+    assert "dead" in acts[0][1].text
+    assert not any(a.rewind for a in run(rows))  # nothing else tells
+    alive = [dataclasses.replace(r, values={**r.values, "grad_norm": 10.0}) for r in rows]
+    assert not any(a.rewind for a in run(alive))
+    small = [dataclasses.replace(r, values={**r.values, "update_ratio": 0.1}) for r in shown]
+    assert not any(a.rewind for a in run(small))  # what converges by moderate updates is let be
+
+
+def test_a_cut_long_after_the_large_updates_aims_at_the_rate_at_which_they_would_have_been_the_target() -> None:
+    """The steepest update was made at a tenth of the peak: back at its weights, the peak would be ten times worse."""
+    losses = [*np.linspace(2.3, 0.5, 70).tolist(), *[1.5] * 40]
+    rows = [row(t, loss, 0.25 if t == 0 else 0.05, base=min(t + 1, 10) / 10) for t, loss in enumerate(losses)]
+    first = next(a for a in run(rows) if a.reasons)
+    assert "mean loss rose" in first.reasons[0].text
+    assert first.factor == pytest.approx(0.1 * (0.1 / 0.25))
+
+
+def test_no_snapshot_is_taken_while_the_gradient_is_vanished() -> None:
+    rows = [row(t, 13.0 * 0.97**t, 0.02) for t in range(60)]
+    norms = [100.0 if t < 9 or t % 2 else 0.1 for t in range(60)]
+    shown = [dataclasses.replace(r, values={**r.values, "grad_norm": g}) for r, g in zip(rows, norms, strict=True)]
+    taken = [[t for t, a in enumerate(run(given)) if a.snapshot] for given in (rows, shown)]
+    assert taken[0][0] == 9
+    assert taken[1]
+    assert all(norms[t] == 100.0 for t in taken[1])
+
+
+def low_then_usual(first: int) -> list[Statistics]:
+    losses = [0.4, *[1.3, 0.9, 1.1] * 10]
+    return [row(first + t, loss, 0.12) for t, loss in enumerate(losses)]
+
+
+def test_where_the_watch_begins_midway_through_a_run_one_low_loss_is_not_its_start() -> None:
+    """As it does when a sweep lets go: the first row that the law sees is not of the first update."""
+    assert not any(a.rewind for a in run(low_then_usual(30)))
+    assert any(a.rewind for a in run(low_then_usual(0)))
+
+
+@pytest.mark.parametrize(("first", "midway"), [(0, False), (30, True)])
+def test_a_watch_begins_midway_where_updates_were_made_before_its_first_row_and_not_by_a_base_of_zero(
+    first: int, midway: bool
+) -> None:
+    law = Rescue()
+    state, _ = law.update(law.init(), Statistics(0, Phase.START))
+    for t, base in enumerate((1.0,) if midway else (0.0, 0.1, 0.2)):
+        state, _ = law.update(state, row(first + t, 2.3, 0.05, base=base))
+        assert state.damage.midway == midway
+
+
+def test_a_peak_that_is_passed_after_the_watch_begins_a_new_one_midway() -> None:
+    before = [row(t, 1.1, 0.01) for t in range(30)]
+    again = [dataclasses.replace(r, values={**r.values, "base_lr": 2.0}) for r in low_then_usual(30)]
+    assert not any(a.rewind for a in run([*before, *again], Rescue(watch_steps=10)))
 
 
 def test_a_setback_goes_back_to_before_updates_grew_large() -> None:
@@ -277,3 +343,35 @@ def test_a_run_stopped_while_watching_goes_on_bit_identically() -> None:
             for a, b in zip(whole.model.state_dict().values(), resumed.model.state_dict().values(), strict=True)
         )
         assert repr(resumed.control.decisions) == repr(whole.control.decisions)
+
+
+def compared(slow: bool) -> list[Adjustment]:
+    """A run whose updates are large from the third on; after the cut its loss falls slower, or as fast."""
+    law, adjustments, value, kept, factor = Rescue(), [], 2.3, 2.3, 1.0
+    state, _ = law.update(law.init(), Statistics(0, Phase.START))
+    for step in range(60):
+        base = min(step + 1, 10) / 10
+        shown = row(step, value, 2.0 * base * factor, base)
+        value -= 0.1 * (factor if slow else 1.0) + 0.01 * (-1) ** step
+        state, adjustment = law.update(state, shown)
+        kept = value if adjustment.snapshot else kept
+        value = kept if adjustment.rewind else value
+        factor = adjustment.factor
+        adjustments.append(adjustment)
+    return adjustments
+
+
+def test_a_cut_that_slows_a_healthy_run_is_lifted_and_ratios_are_no_longer_judged() -> None:
+    adjustments = compared(slow=True)
+    acts = [(t, reason.action) for t, a in enumerate(adjustments) for reason in a.reasons if reason.action != "hold"]
+    assert [action for _, action in acts] == ["rescue", "clear"]
+    cut, cleared = (t for t, _ in acts)
+    assert cut == 1 + 10  # the second update is the first whose ratio is 0.4
+    assert cleared == cut + cut + 1  # as many updates from the snapshot, which is the start
+    assert all(a.factor == 1.0 for a in adjustments[cleared:])
+
+
+def test_a_cut_that_does_not_slow_the_run_stands() -> None:
+    adjustments = compared(slow=False)
+    assert [r.action for a in adjustments for r in a.reasons if r.action != "hold"] == ["rescue"]
+    assert adjustments[-1].factor < 1.0

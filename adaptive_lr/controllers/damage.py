@@ -1,0 +1,110 @@
+"""`Damage`: whether the updates under watch have destroyed the run."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from adaptive_lr.controllers.base import Reason
+from adaptive_lr.controllers.setback import Setback
+from adaptive_lr.controllers.sweep import UNKNOWN_RISE, LossWatch
+from adaptive_lr.controllers.vanished import VanishedGradient
+from adaptive_lr.series import LARGEST_VALUE, is_usable
+
+HARMLESS_RATIO = 0.03
+"""Update-to-weight ratio up to which losses belong to the start: three times below the target."""
+
+STORM_RATIO, STORM_STEPS = 0.14, 20
+"""Updates after the first one larger than this ratio, by which the loss must stand below its start: large updates that
+teach anything teach it at once."""
+
+HIGH_LOSSES = 3
+"""Losses in a row so far above the start (`UNKNOWN_RISE`) that are no bad batch, where updates exceed the target."""
+
+
+SNAPSHOT_RATIO = 0.2
+"""Update-to-weight ratio since the last snapshot from which none replaces it until the watch ends. A run that has made
+such updates may be damaged though its loss falls: a GRU at ten times its best peak, cut to that peak a third into the
+run, stayed 8 points below when it went on from its lowest loss, and lost nothing when it started again from the
+weights before."""
+
+
+class Damage(NamedTuple):
+    """What was seen of the updates since the watch began, or since the last cut.
+
+    A watch that begins midway through a run, as when a sweep lets go, takes its first losses for the start however
+    large the updates are: at initialisation one loss tells where the run starts, later single losses vary too much.
+    """
+
+    midway: bool = False  # whether the watch began midway through a run
+    watch: LossWatch = LossWatch()
+    gradient: VanishedGradient = VanishedGradient()
+    worst: float = 0.0  # largest update-to-weight ratio since the last snapshot
+    steepest: float = 0.0  # largest ratio per learning rate since then
+    storm: int = 0  # updates since the first that was larger than STORM_RATIO
+    high: int = 0  # losses in a row far above the start, while updates were larger than the target
+    nonfinite: int = 0  # losses in a row that were not finite
+
+    def add(self, loss: float | None, norm: float | None, ratio: float, rate: float, *, target: float) -> Damage:
+        """One update more.
+
+        Args:
+            loss: of its batch, before it; None where there is none, or it tells nothing.
+            norm: of its gradient; None where it was not measured.
+            ratio: its update-to-weight ratio.
+            rate: its learning rate.
+            target: ratio above which a high loss is no bad batch.
+        """
+        midway, watch, gradient, worst, steepest, storm, high, nonfinite = self
+        harmless, calm = midway or worst <= HARMLESS_RATIO, not storm
+        worst, steepest = max(worst, ratio) if ratio < LARGEST_VALUE else LARGEST_VALUE, max(steepest, per(ratio, rate))
+        storm = storm + 1 if storm or worst > STORM_RATIO else 0
+        if loss is None:
+            return Damage(midway, watch, gradient, worst, steepest, storm)
+        usable = is_usable(loss)
+        nonfinite = 0 if usable else nonfinite + 1
+        if nonfinite != 1:
+            watch = watch.add(loss, harmless=harmless, calm=calm)
+        start = watch.start.mean
+        far = watch.started and usable and loss > start + UNKNOWN_RISE * abs(start)
+        high = high + 1 if far and worst > target else 0
+        if usable and norm is not None and norm < LARGEST_VALUE:
+            gradient = gradient.add(loss, norm)
+        return Damage(midway, watch, gradient, worst, steepest, storm, high, nonfinite)
+
+    def since(self, ratio: float, rate: float) -> Damage:
+        """The same after a snapshot; the last update still counts."""
+        return self._replace(worst=ratio, steepest=per(ratio, rate))
+
+    def none(self, kept: float) -> bool:
+        """Whether the state is worth going back to: its smoothed loss is the best, and no worse than `kept`."""
+        watch = self.watch
+        return watch.at_best and watch.smoothed <= kept and self.worst <= SNAPSHOT_RATIO and not self.gradient.low
+
+    def reason(self, loss: float | None, norm: float | None, setback: Setback) -> Reason | None:
+        """Why the loss of the last update says that the run is destroyed, or None."""
+        if loss is None:
+            return None
+        watch, start = self.watch, self.watch.start.mean
+        if watch.diverged and not math.isfinite(loss):
+            return Reason("rescue", "loss", loss, start, f"the loss is {loss}")
+        if watch.diverged:
+            text = f"the smoothed loss rose to {watch.smoothed:.4g}, from {start:.4g} at the start"
+            return Reason("rescue", "loss", loss, start, text)
+        if self.high >= HIGH_LOSSES:
+            text = f"{self.high} losses in a row stand far above {start:.4g} at the start"
+            return Reason("rescue", "loss", loss, start, text)
+        if setback.found:
+            return setback.reason("rescue")
+        if self.storm == STORM_STEPS and not watch.improved:
+            text = f"updates of up to {self.worst:.3g} of the weights' size taught nothing in {STORM_STEPS} updates"
+            return Reason("rescue", "loss", watch.smoothed, start, text)
+        if self.storm and norm is not None and self.gradient.found:
+            text = f"the gradient has vanished, to {norm:.3g} at a loss of {loss:.4g}: the network is dead"
+            return Reason("rescue", "grad_norm", norm, self.gradient.threshold(loss), text)
+        return None
+
+
+def per(ratio: float, rate: float) -> float:
+    """Update-to-weight ratio per learning rate; 0 where that tells nothing."""
+    return min(ratio / rate, LARGEST_VALUE) if rate > 0.0 and ratio < LARGEST_VALUE else 0.0

@@ -1,0 +1,63 @@
+"""`Suspicion`: large updates that have done no harm yet, and the comparison that decides whether they do."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from adaptive_lr.controllers.stretch import Stretch
+
+NONE, WAITS, COMPARES, CLEARED, CONFIRMED = "none", "waits", "compares", "cleared", "confirmed"
+
+GRANTED = 10
+"""Updates that a suspected learning rate may go on for."""
+
+
+class Suspicion(NamedTuple):
+    """Where a suspicion stands.
+
+    Attributes:
+        stage: NONE; WAITS: the run goes on as it was, for `GRANTED` updates; COMPARES: the learning rate was cut, and
+            the same number of updates is made from the same snapshot; CLEARED: the losses before the cut were clearly
+            lower, the cut was taken back; CONFIRMED: it stands. There is one suspicion in a watch.
+        ceiling: the learning rate to cut to.
+        factor: in force before the cut.
+        first: updates before the cut, from the snapshot on.
+        second: updates after it.
+    """
+
+    stage: str = NONE
+    ceiling: float = 0.0
+    factor: float = 1.0
+    first: Stretch = Stretch()
+    second: Stretch = Stretch()
+
+    def raised(self, ceiling: float, factor: float, age: int) -> Suspicion:
+        """Suspected `age` updates after the snapshot."""
+        return Suspicion(WAITS, ceiling, factor, Stretch(age + GRANTED, age))
+
+    @property
+    def under_way(self) -> bool:
+        """Whether updates are counted."""
+        return self.stage in (WAITS, COMPARES)
+
+    def add(self, loss: float | None) -> Suspicion:
+        """One update more, while it is under way."""
+        if self.stage == WAITS:
+            return self._replace(first=self.first.add(loss))
+        return self._replace(second=self.second.add(loss))
+
+    def cut(self) -> Suspicion:
+        """The learning rate is cut: to be compared where the stretch before is complete."""
+        if self.stage == WAITS and self.first.over:
+            return self._replace(stage=COMPARES, second=Stretch(self.first.length))
+        return self if self.stage == CLEARED else Suspicion(CONFIRMED)
+
+    @property
+    def due(self) -> bool:
+        """Whether the stretch under way is over."""
+        return self.under_way and (self.first if self.stage == WAITS else self.second).over
+
+    @property
+    def mistaken(self) -> bool:
+        """Whether the run did clearly better before the cut."""
+        return self.first.clearly_below(self.second)

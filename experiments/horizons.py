@@ -1,0 +1,158 @@
+"""Longer runs: `python -m experiments.horizons [--workloads NAME ...] [--steps 1200 4800] [--seeds 2] [--jobs 1]`.
+
+Everything else on record has 200 to 400 updates. Here each workload is trained for 1,200 updates, and the cheap ones
+for 4,800, with SGD and AdamW:
+
+1. `cosine` is tuned: seven half-decades around what shorter runs say (the tuned peak of `results/robustness.json`,
+   lowered by the square root of the length), more where the best is at the edge. The best by validation loss counts.
+2. `automatic` is given one learning rate: it does not depend on it.
+3. With `--rules`, rules that find the peak are judged on recorded sweeps and rehearsals (`rehearsed_rules.py`).
+
+Finished runs are kept in `runs/horizons` and not repeated. Writes `results/horizons.json` and `results/horizons.md`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from adaptive_lr.study import Run, RunResult, StudyError, StudyFolder
+from adaptive_lr.study.study import check_workload
+from adaptive_lr.study.summary import Cell, collect_cells
+from experiments.horizons_tables import markdown
+from experiments.peak_rule_table import found_peak, spent
+from experiments.records import carried_out, header, options, parsed, recorded_workloads, rounded, tuned_peaks, write
+from experiments.rehearsed_rules import judged_rules
+from experiments.robustness import DECADES, NEIGHBOURS, best, outcome, rate
+from experiments.workloads import TUNING
+
+HORIZONS = (1200, 4800)
+CHEAP = ("digits-mlp", "breast-cancer", "quadratic", "fine-tuning", "raw-mlp")
+"""Workloads that are also trained for longer than the first of `HORIZONS`."""
+
+GIVEN = 1e-3
+"""The learning rate that `automatic` is given."""
+
+MOST_EXTENSIONS = 4
+"""Half-decades that are added where the best is at the edge."""
+
+
+def window(peak: float, shorter: int, steps: int) -> list[int]:
+    """The half-decades to tune over.
+
+    Args:
+        peak: the tuned peak of runs of `shorter` updates.
+        shorter: their length.
+        steps: the length of the runs to tune.
+    """
+    middle = round(2.0 * math.log10(peak) - math.log10(steps / shorter))
+    return [middle + offset for offset in NEIGHBOURS]
+
+
+class Bench:
+    """One workload with one optimizer for one number of updates, in a folder that keeps its runs.
+
+    Args:
+        name: of the workload, in `TUNING`.
+        optimizer: "sgd" or "adamw".
+        steps: updates of every run.
+        folder: where runs are kept.
+        seeds: repetitions of every run.
+        jobs: processes.
+    """
+
+    def __init__(self, name: str, optimizer: str, steps: int, folder: StudyFolder, *, seeds: int, jobs: int) -> None:
+        self.name, self.optimizer, self.steps = name, optimizer, steps
+        self.folder, self.seeds, self.jobs = folder, seeds, jobs
+
+    def results(self, recipe: str, lrs: Iterable[float]) -> list[RunResult]:
+        """The runs of a recipe, carried out where missing.
+
+        Raises:
+            StudyError: some failed.
+        """
+        seeds = range(self.seeds)
+        runs = [Run(TUNING[self.name], self.optimizer, recipe, lr, seed, self.steps) for lr in lrs for seed in seeds]
+        found = self.folder.complete(runs, jobs=self.jobs)
+        if len(found) < len(runs):
+            raise StudyError(f"runs of {self.name} failed (tracebacks are in {self.folder.store.directory})")
+        return list(found.values())
+
+    def tuned(self, halves: list[int]) -> list[Cell]:
+        """`cosine` over half-decades, ascending, and over more of them where the best is at the edge."""
+        for _ in range(MOST_EXTENSIONS + 1):
+            cells = collect_cells(self.results("cosine", map(rate, halves)))
+            chosen = best(cells)
+            if 0 < chosen < len(cells) - 1:
+                break
+            halves = [halves[0] - 1, *halves] if chosen == 0 else [*halves, halves[-1] + 1]
+        return cells
+
+    def measure(self, peak: float) -> dict[str, Any]:
+        """The entry of the record.
+
+        Args:
+            peak: the tuned peak of runs as long as the workload says.
+        """
+        cells = self.tuned(window(peak, check_workload(TUNING[self.name]).total_steps, self.steps))
+        results = self.results("automatic", [GIVEN])
+        (automatic,) = collect_cells(results)
+        return {
+            "workload": self.name,
+            "optimizer": self.optimizer,
+            "steps": self.steps,
+            "cosine": [asdict(outcome(cell)) for cell in cells],
+            "automatic": asdict(outcome(automatic)),
+            "found": rounded(map(found_peak, results)),
+            "spent": rounded(map(spent, results)),
+        }
+
+
+def measure(
+    workloads: Iterable[str], horizons: Iterable[int], *, seeds: int, jobs: int, output: Path, record: Path
+) -> list[dict[str, Any]]:
+    """Carry out what is missing, and return an entry for each workload, optimizer and length."""
+    chosen = list(workloads)
+    peaks = tuned_peaks(record, chosen)
+    entries = []
+    for steps in horizons:
+        for name in chosen:
+            if steps > HORIZONS[0] and name not in CHEAP:
+                continue
+            folder = StudyFolder(output / name)
+            folder.prepare()
+            for optimizer in DECADES:
+                bench = Bench(name, optimizer, steps, folder, seeds=seeds, jobs=jobs)
+                entries.append(bench.measure(peaks[name, optimizer]))
+                print(f"{name} with {optimizer}, {steps} updates: done", flush=True)
+    return entries
+
+
+def main() -> None:
+    """Parse the command line, carry out what is missing, write the record and print its tables."""
+    parser = options("horizons", "Longer runs.", seeds=2, workloads=recorded_workloads())
+    parser.set_defaults(output=Path("runs/horizons"))
+    parser.add_argument("--steps", nargs="+", type=int, default=list(HORIZONS), metavar="N",
+                        help="updates of a run (default: 1200, of the cheap workloads 4800 too)")  # fmt: skip
+    parser.add_argument("--rules", action="store_true", help="judge rules as well")
+    arguments = parsed(parser)
+    if min(arguments.steps) < 1:
+        parser.error("--steps must be at least 1")
+
+    def study() -> list[dict[str, Any]]:
+        return measure(
+            arguments.workloads, arguments.steps, seeds=arguments.seeds, jobs=arguments.jobs,
+            output=arguments.output, record=arguments.record,
+        )  # fmt: skip
+
+    entries = carried_out("horizons", study, arguments.output)
+    rules = judged_rules(entries, arguments.seeds, arguments.output) if arguments.rules else []
+    about = header("horizons", arguments.seeds)
+    write(arguments.record, "horizons", about, {"pairs": entries, "rules": rules}, markdown)
+
+
+if __name__ == "__main__":
+    main()
