@@ -25,7 +25,8 @@ from adaptive_lr.statistics import Phase, Statistics
 from adaptive_lr.study import Run, RunResult, StudyError, StudyFolder, recipe
 from adaptive_lr.study.sources import control_digest
 from adaptive_lr.study.study import check_workload
-from experiments.robustness import RECORD, rate
+from experiments.records import RECORD
+from experiments.robustness import rate
 from experiments.workloads import TUNING
 
 HALF_DECADES = (0, 2, 3)

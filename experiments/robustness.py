@@ -12,10 +12,10 @@ writes `results/robustness.json` and `results/robustness.md` beside this file.
 
 from __future__ import annotations
 
+import argparse
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import fmean
 
 from adaptive_lr.study import Run, RunResult, StudyError, StudyFolder
@@ -89,16 +89,20 @@ class Bench:
     """One workload with one optimizer, in a folder that keeps its runs.
 
     Args:
-        name: of the workload, in `TUNING`.
+        name: of the workload.
+        reference: to it.
         optimizer: "sgd" or "adamw".
         folder: where runs are kept.
         seeds: repetitions of every run.
         jobs: processes.
     """
 
-    def __init__(self, name: str, optimizer: str, folder: StudyFolder, *, seeds: int, jobs: int) -> None:
-        self.name, self.optimizer, self.folder, self.seeds, self.jobs = name, optimizer, folder, seeds, jobs
-        self.steps = check_workload(TUNING[name]).total_steps
+    def __init__(
+        self, name: str, reference: str, optimizer: str, folder: StudyFolder, *, seeds: int, jobs: int
+    ) -> None:
+        self.name, self.reference, self.optimizer, self.folder = name, reference, optimizer, folder
+        self.seeds, self.jobs = seeds, jobs
+        self.steps = check_workload(reference).total_steps
         self.planned: set[Run] = set()
         self.results: dict[Run, RunResult] = {}
 
@@ -110,7 +114,7 @@ class Bench:
         """
         rates = [rate(exponent) for exponent in exponents]
         runs = [
-            Run(TUNING[self.name], self.optimizer, recipe, lr, seed, self.steps)
+            Run(self.reference, self.optimizer, recipe, lr, seed, self.steps)
             for seed in range(self.seeds)
             for lr in rates
         ]
@@ -166,33 +170,36 @@ def outcome(cell: Cell) -> Outcome:
     )
 
 
-def write(pairs: Sequence[Pair], seeds: int, folder: Path) -> None:
-    """Write the record: every outcome as JSON, the tables as Markdown."""
+def measured(workloads: Mapping[str, str], arguments: argparse.Namespace) -> list[Pair]:
+    """Every workload (name -> reference) with every optimizer, with a line printed for each."""
+    pairs = []
+    for name, reference in workloads.items():
+        folder = StudyFolder(arguments.output / name)
+        folder.prepare()
+        for optimizer in DECADES:
+            bench = Bench(name, reference, optimizer, folder, seeds=arguments.seeds, jobs=arguments.jobs)
+            pairs.append(bench.measure())
+            print(row(pairs[-1]), flush=True)
+    return pairs
+
+
+def record(name: str, title: str, pairs: Sequence[Pair], arguments: argparse.Namespace) -> None:
+    """Write every outcome as JSON and the tables as Markdown, and print those."""
+    folder = arguments.record
     folder.mkdir(parents=True, exist_ok=True)
-    about = header("robustness", seeds)
+    about = header(name, arguments.seeds)
     lines = ",\n".join(json.dumps(asdict(pair)) for pair in pairs)  # a line for each pair: short, and differences show
-    (folder / "robustness.json").write_text(f'{{"about": {json.dumps(about)},\n"pairs": [\n{lines}\n]}}\n')
-    (folder / "robustness.md").write_text(markdown(pairs, about))
+    (folder / f"{name}.json").write_text(f'{{"about": {json.dumps(about)},\n"pairs": [\n{lines}\n]}}\n')
+    (folder / f"{name}.md").write_text(markdown(title, name, pairs, about))
+    print((folder / f"{name}.md").read_text())
 
 
 def main() -> None:
-    """Parse the command line, carry out what is missing, print a line for each pair, and write the record."""
+    """Parse the command line, carry out what is missing, and write the record."""
     arguments = parsed(options("robustness", "Any learning rate?", seeds=3, workloads=list(TUNING)))
-
-    def study() -> list[Pair]:
-        pairs = []
-        for name in arguments.workloads:
-            folder = StudyFolder(arguments.output / name)
-            folder.prepare()
-            for optimizer in DECADES:
-                bench = Bench(name, optimizer, folder, seeds=arguments.seeds, jobs=arguments.jobs)
-                pairs.append(bench.measure())
-                print(row(pairs[-1]), flush=True)
-        return pairs
-
-    pairs = carried_out("robustness", study, arguments.output)
-    write(pairs, arguments.seeds, arguments.record)
-    print((arguments.record / "robustness.md").read_text())
+    workloads = {name: TUNING[name] for name in arguments.workloads}
+    pairs = carried_out("robustness", lambda: measured(workloads, arguments), arguments.output)
+    record("robustness", "Any learning rate, many workloads", pairs, arguments)
 
 
 if __name__ == "__main__":

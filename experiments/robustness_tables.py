@@ -28,12 +28,12 @@ TOO_LARGE = (
 )
 
 TEXT = """\
-# Any learning rate, many workloads
+# {title}
 
 `{command}`, {date}, {seeds} seeds a run.
 {versions}; code of control {control}.
 
-Every number is of the runs in `robustness.json`: means over seeds, on the test split; losses are clipped at the loss at
+Every number is of the runs in `{name}.json`: means over seeds, on the test split; losses are clipped at the loss at
 initialisation.
 
 *Tuned* is `cosine` (5 % warm-up) at the best of seven half-decades, by validation loss; a * marks a best one at the
@@ -121,10 +121,12 @@ def summary(pairs: Sequence[Pair], optimizer: str) -> str:
     return f"- {optimizer}: {'; '.join(parts)}." + (f" {missing} runs failed and are left out." if missing else "")
 
 
-def markdown(pairs: Sequence[Pair], about: Mapping[str, Any]) -> str:
-    """The whole document."""
+def markdown(title: str, name: str, pairs: Sequence[Pair], about: Mapping[str, Any]) -> str:
+    """The whole document: its title, the name of its record, and what is in it."""
     optimizers = list(dict.fromkeys(pair.optimizer for pair in pairs))
     return TEXT.format(
+        title=title,
+        name=name,
         command=about["command"],
         date=about["date"],
         seeds=about["seeds"],

@@ -71,7 +71,9 @@ def test_the_document_counts_what_its_table_says() -> None:
         "versions": {"torch": "2"},
         "control_sha256": "0" * 64,
     }
-    text = markdown([pair((0.95, 0.945, 0.95, 0.95)), pair((0.95, 0.93, 0.95, 0.95))], about)
+    text = markdown(
+        "Some title", "some_record", [pair((0.95, 0.945, 0.95, 0.95)), pair((0.95, 0.93, 0.95, 0.95))], about
+    )
     assert "worst gap: 1 of 2 within 1, 2 of 2 within 3 points" in text
 
 
