@@ -7,7 +7,8 @@ For each workload for tuning, with SGD and with AdamW:
 3. `cosine` and `cosine+guarded` are given the tuned learning rate, and 3, 10 and 30 times as much.
 
 Finished runs are kept in `runs/robustness` and not repeated, so the command can be stopped and run again. At the end it
-writes `results/robustness.json` and `results/robustness.md` beside this file.
+writes `results/robustness.json` and `results/robustness.md` beside this file (or, for part of the workloads or fewer
+seeds, under another `--name`).
 """
 
 from __future__ import annotations
@@ -183,11 +184,13 @@ def measured(workloads: Mapping[str, str], arguments: argparse.Namespace) -> lis
     return pairs
 
 
-def record(name: str, title: str, pairs: Sequence[Pair], arguments: argparse.Namespace) -> None:
-    """Write every outcome as JSON and the tables as Markdown, and print those."""
+def record(
+    name: str, title: str, pairs: Sequence[Pair], arguments: argparse.Namespace, study: str = "robustness"
+) -> None:
+    """Write every outcome as JSON and the tables as Markdown, under a name, and print those; `study` is the module."""
     folder = arguments.record
     folder.mkdir(parents=True, exist_ok=True)
-    about = header(name, arguments.seeds)
+    about = header(study, arguments.seeds)
     lines = ",\n".join(json.dumps(asdict(pair)) for pair in pairs)  # a line for each pair: short, and differences show
     (folder / f"{name}.json").write_text(f'{{"about": {json.dumps(about)},\n"pairs": [\n{lines}\n]}}\n')
     (folder / f"{name}.md").write_text(markdown(title, name, pairs, about))
@@ -196,10 +199,12 @@ def record(name: str, title: str, pairs: Sequence[Pair], arguments: argparse.Nam
 
 def main() -> None:
     """Parse the command line, carry out what is missing, and write the record."""
-    arguments = parsed(options("robustness", "Any learning rate?", seeds=3, workloads=list(TUNING)))
+    parser = options("robustness", "Any learning rate?", seeds=3, workloads=list(TUNING))
+    parser.add_argument("--name", default="robustness", help="of the record (default: %(default)s)")
+    arguments = parsed(parser)
     workloads = {name: TUNING[name] for name in arguments.workloads}
     pairs = carried_out("robustness", lambda: measured(workloads, arguments), arguments.output)
-    record("robustness", "Any learning rate, many workloads", pairs, arguments)
+    record(arguments.name, "Any learning rate, many workloads", pairs, arguments)
 
 
 if __name__ == "__main__":
