@@ -25,7 +25,19 @@ from adaptive_lr.study.paper import (
     stale,
     write_generated,
 )
-from experiments.paper import Part, ablation, cost, faults, no_harm, peers, robustness, targets, tuning_budget
+from experiments.paper import (
+    Part,
+    ablation,
+    cost,
+    faults,
+    growing_noise,
+    horizons,
+    no_harm,
+    peers,
+    robustness,
+    targets,
+    tuning_budget,
+)
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT / "paper"
@@ -38,6 +50,8 @@ PARTS: Sequence[tuple[str, Callable[[Mapping[str, Any]], Part]]] = (
     ("no_harm.json", targets.part),
     ("faults.json", faults.part),
     ("ablation.json", ablation.part),
+    ("growing_noise.json", growing_noise.part),
+    ("horizons.json", horizons.part),
     ("tuning_budget.json", tuning_budget.part),
     ("peers.json", peers.part),
 )

@@ -57,6 +57,19 @@ def test_what_is_said_only_where_there_is_a_record_names_what_such_a_record_has(
         assert "Overfull \\hbox" not in log or max(_overfull(log)) < 5.0
 
 
+def test_the_text_can_do_with_longer_runs_of_one_length(tmp_path):
+    results = tmp_path / "experiments" / "results"
+    shutil.copytree(paper.RESULTS, results)
+    record = json.loads((results / "horizons.json").read_text())
+    shortest = min(pair["steps"] for pair in record["pairs"])
+    record |= {"pairs": [pair for pair in record["pairs"] if pair["steps"] == shortest], "rules": []}
+    (results / "horizons.json").write_text(json.dumps(record))
+    folder = tmp_path / "paper"
+    shutil.copytree(paper.PAPER, folder, ignore=shutil.ignore_patterns("main.[!t]*"))
+    write_generated(folder / GENERATED, paper.generated(results))
+    check_text(folder)
+
+
 def benchmark(trained):
     """A record of the benchmark with the cases that its modules run, as short as it may be."""
     ways = {
