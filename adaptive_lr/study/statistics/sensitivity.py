@@ -27,8 +27,8 @@ def lr_sensitivity(losses: Sequence[ArrayLike], initial: Sequence[ArrayLike]) ->
     Raises:
         ValueError: nothing to average, or shapes that differ.
     """
-    means = [float(values.mean()) for values in _clipped(losses, initial)]
-    return float(np.mean(means)) - min(means)
+    means = np.array([values.mean() for values in _clipped(losses, initial)])
+    return float(np.mean(means - means.min()))  # of equal losses exactly 0
 
 
 def lr_sensitivity_interval(
@@ -57,7 +57,7 @@ def lr_sensitivity_interval(
 
     def statistic(tasks: Sequence[Array]) -> Array:
         means = tasks[0].mean(axis=-1)
-        sensitivity: Array = (means.mean(axis=-1) - means.min(axis=-1))[..., None]
+        sensitivity: Array = (means - means.min(axis=-1, keepdims=True)).mean(axis=-1)[..., None]
         return sensitivity
 
     estimates = bootstrap([np.stack(values)], statistic, confidence=confidence, resamples=resamples)

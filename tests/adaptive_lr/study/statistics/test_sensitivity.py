@@ -84,3 +84,8 @@ def test_interval_of_sensitivity_covers(seeds: int) -> None:
 def test_interval_of_sensitivity_refuses_seeds_that_differ() -> None:
     with pytest.raises(ValueError, match="same seeds"):
         lr_sensitivity_interval([[1.0, 2.0], [1.0]], [[3.0, 3.0], [3.0]])
+
+
+def test_equal_losses_have_no_sensitivity_to_the_last_bit() -> None:
+    """The mean of nine numbers that have no exact sum would differ from each of them."""
+    assert lr_sensitivity([[0.1, 0.2, 0.4]] * 9, [[1.0] * 3] * 9) == 0.0
