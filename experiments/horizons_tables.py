@@ -22,7 +22,8 @@ INTRODUCTION = """\
 the edge. *Found*: the geometric mean over seeds of the peak that `automatic` set, here in decades from the tuned one.
 *Gap*: missing to tuned, points of test accuracy; negative is better. *Loss*: test loss over tuned. *Peak alone*: the
 same of a cosine that is given the peak found (interpolated between half-decades): what remains is what finding it and
-the guard cost. *Spent*: share of the run until the peak was known. Means over seeds.
+the guard cost. *Spent*: share of the run until the peak was known, and of probes, the largest over seeds. All else:
+means over seeds.
 """
 
 
@@ -49,7 +50,7 @@ class Comparison:
         decades: log10 of the peak found over the tuned one.
         gap, peak_gap: missing points of accuracy, of `automatic` and of a cosine at the peak found, or None.
         ratio, peak_ratio: of test losses, likewise.
-        spent: share of the run until the peak was known.
+        spent: share of the run until the peak was known, and of probes; the largest over seeds.
     """
 
     workload: str

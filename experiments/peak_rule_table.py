@@ -182,7 +182,8 @@ def end_to_end_table(truths: Pairs, automatic: Pairs) -> str:
         "",
         "Sweep, ramp, cosine for what remains, and guarded control, against the tuned cosine; means over seeds, the",
         "worse of two learning rates given, three decades apart. *Same*: whether every seed ended at the same test",
-        "loss, to the last bit, from both. *Spent*: updates until the peak was known, largest share of the run.",
+        "loss, to the last bit, from both. *Spent*: updates until the peak was known, and of probes, largest share of",
+        "the run.",
         "",
         "| workload | optimizer | tuned peak, as good | found | gap | loss ratio | same | spent |",
         "| --- | --- | --- | --- | ---: | ---: | --- | ---: |",
@@ -220,7 +221,7 @@ def found_peak(result: RunResult) -> float:
 
 def spent(result: RunResult) -> float:
     """Share of the run that finding the peak took: updates until it was known, rehearsals included, and of probes."""
-    decisions = _of_sweep(result)
+    decisions = [d for d in _of_sweep(result) if d["action"] != "skip"]  # which ends no probe
     known = max((d["step"] + 1 for d in decisions if d["action"] in ("peak", "confirm")), default=0)
     probes = [index for index, d in enumerate(decisions[:-1]) if d["action"] == "probe"]
     return (known + sum(decisions[i + 1]["step"] - decisions[i]["step"] for i in probes)) / result.run.steps

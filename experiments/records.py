@@ -26,7 +26,7 @@ RUNS = Path("runs/robustness")
 """Where runs are kept, `<workload>/results` below it. One folder for all studies: a run that two of them need is
 carried out once."""
 
-RESTORING = frozenset(("recover", "release"))
+RESTORING = frozenset(("recover", "release", "clear"))
 """Actions that take an intervention back, and are none."""
 
 SIGNIFICANT = 7

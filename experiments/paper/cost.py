@@ -26,10 +26,10 @@ def devices(names: Iterable[str]) -> dict[str, str]:
     """What each record is called in names of numbers and tables: "cpu", "gpu", or its own name.
 
     Args:
-        names: of the records' files, without the suffix; that of the processor is "cpu". The first of the others is the
-            one that the text calls "gpu", whatever it was measured on.
+        names: of the records' files, without the suffix; that of the processor is "cpu". The first of the others, or
+            the one that is named so, is what the text calls "gpu", whatever it was measured on.
     """
-    others = sorted(set(names) - {"cpu"})
+    others = sorted(set(names) - {"cpu"}, key=lambda name: (name != "gpu", name))
     return {name: "gpu" if name in others[:1] else slug(name) for name in sorted(names)}
 
 

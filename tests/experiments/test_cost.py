@@ -42,6 +42,7 @@ def test_the_text_calls_the_first_device_that_is_no_processor_the_gpu() -> None:
     assert cost.devices(["nvidia-h200", "cpu", "nvidia-a100"]) == {
         "cpu": "cpu", "nvidia-a100": "gpu", "nvidia-h200": "nvidia-h200",
     }  # fmt: skip
+    assert cost.devices(["gpu", "cpu", "a100"]) == {"cpu": "cpu", "gpu": "gpu", "a100": "a100"}
     assert cost.devices(["cpu"]) == {"cpu": "cpu"}
 
 

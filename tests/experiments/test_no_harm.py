@@ -68,10 +68,11 @@ def test_taking_an_intervention_back_and_sweeping_are_none_and_lost_decisions_co
     decisions = [
         {"action": "damp", "controller": "gradient_spike"},
         {"action": "recover", "controller": "gradient_spike"},
+        {"action": "clear", "controller": "rescue"},
         {"action": "peak", "controller": "range_test"},
     ]
     run = Run("digits", "sgd", "automatic", 0.1, 0, 10)
-    assert interventions(RunResult(run, "", "completed", decisions=tuple(decisions), num_decisions=5)) == 3
+    assert interventions(RunResult(run, "", "completed", decisions=tuple(decisions), num_decisions=6)) == 3
 
 
 def test_equal_numbers_stay_equal_when_they_are_recorded() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
-from experiments.peak_rule_table import Truth, judged, left_out
+from adaptive_lr.study import Run, RunResult
+from experiments.peak_rule_table import Truth, found_peak, judged, left_out, spent
 from experiments.recorded_sweep import RULES, Sweep, by_divergence, by_ratio
 
 
@@ -64,3 +67,30 @@ def test_a_summary_counts_what_it_says() -> None:
     assert row["median gap"] == pytest.approx(0.5 * (1.0 + np.log10(0.12)))
     assert left_out(truths, sweeps).keys() == {"a", "b"}
     assert all(np.isfinite(rule(sweep("adamw"))) for rule in RULES.values())
+
+
+def automatic(*decisions: tuple[int, str, float], steps: int = 100) -> RunResult:
+    """A run at a learning rate of 2 of which the range test decided so: step, action, factor after it."""
+    made: list[dict[str, Any]] = [
+        {"step": step, "action": action, "controller": "range_test", "factor_after": factor}
+        for step, action, factor in decisions
+    ]
+    other = {"step": 99, "action": "peak", "controller": "rescue", "factor_after": 0.01}
+    run = Run("digits", "sgd", "automatic", 2.0, 0, steps)
+    return RunResult(run, "", "completed", decisions=(*made, other))
+
+
+def test_the_peak_found_is_the_last_one_and_what_was_spent_ends_with_the_last_probe() -> None:
+    """Ten updates until the peak is known, probes of eight and of three; a skipped update ends none of them."""
+    swept = [(0, "trial", 1.0), (9, "peak", 1.0)]
+    probed = [(12, "probe", 1.0), (14, "skip", 1.0), (20, "compare", 0.1)]
+    raised = [(28, "raise", 1.0), (28, "probe", 1.0), (31, "release", 1.5)]
+    assert found_peak(automatic(*swept, (12, "release", 0.1))) == pytest.approx(0.2)
+    assert spent(automatic(*swept, (12, "release", 0.1))) == pytest.approx(0.10)
+    assert found_peak(automatic(*swept, *probed, *raised)) == pytest.approx(3.0)
+    assert spent(automatic(*swept, *probed, *raised)) == pytest.approx(0.10 + 0.08 + 0.03)
+
+
+def test_a_run_without_a_sweep_found_no_peak() -> None:
+    assert np.isnan(found_peak(automatic()))
+    assert spent(automatic()) == 0.0
