@@ -189,7 +189,7 @@ def _watched(optimizer: Optimizer) -> list[Tensor]:
 def _reals(parameter: Tensor) -> Tensor:
     """What this process holds; complex numbers as pairs."""
     held = shards.local(parameter).detach()
-    return torch.view_as_real(held) if held.is_complex() else held
+    return torch.view_as_real(held.resolve_conj()) if held.is_complex() else held
 
 
 def _at(tensors: Iterable[Tensor], places: Tensor) -> Tensor:

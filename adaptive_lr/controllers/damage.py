@@ -77,7 +77,10 @@ class Damage(NamedTuple):
         return self._replace(worst=ratio, steepest=per(ratio, rate))
 
     def none(self, kept: float) -> bool:
-        """Whether the state is worth going back to: its smoothed loss is the best, and no worse than `kept`."""
+        """Whether the state is worth going back to.
+
+        Its smoothed loss is the best, and no worse than `kept`; no update was large since, no gradient has vanished.
+        """
         watch = self.watch
         return watch.at_best and watch.smoothed <= kept and self.worst <= SNAPSHOT_RATIO and not self.gradient.low
 

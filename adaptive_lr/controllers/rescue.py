@@ -150,13 +150,17 @@ class Rescue(Controller[RescueState]):
         """One step in."""
         if statistics.phase is Phase.START:
             return state, Adjustment(snapshot=self.snapshots)
-        if statistics.phase is not Phase.AFTER or not statistics.updated:
+        loss, skipped = statistics.values.get("loss"), 0
+        broken = loss is not None and not math.isfinite(loss)
+        # An overflow of the loss scale is no update; a loss that is itself not finite would overflow for ever.
+        if statistics.phase is not Phase.AFTER or not (statistics.updated or broken):
             return state, self._standing(state)
-        base = statistics.values.get("base_lr", 0.0)
+        base = statistics.values.get("base_lr", state.base)
+        if math.isnan(base):
+            base = 0.0  # an optimizer that has no learning rate
         following = base + max(base - state.base, 0.0) if state.base else base  # as a straight warm-up would go on
         if base > state.peak:
             state = self._higher(state, base, statistics.step)
-        loss, skipped = statistics.values.get("loss"), 0
         if SKIPPED in statistics.values:
             skipped = state.skipped + 1
             if skipped == 1:
@@ -184,7 +188,7 @@ class Rescue(Controller[RescueState]):
         if self._suspects(state, ratio):
             ceiling = state.base * state.factor * self._share(state)
             state = state._replace(suspicion=state.suspicion.raised(ceiling, state.factor, state.age))
-        if state.quiet > self.watch_steps:
+        if state.quiet > self.watch_steps and not state.suspicion.under_way:
             state = state._replace(watching=False, damage=Damage(), hold=Hold())
             return state, Adjustment(factor=state.factor, reasons=reasons)
         snapshot = self.snapshots and state.age >= SNAPSHOT_STEPS and damage.none(state.kept)
@@ -211,7 +215,8 @@ class Rescue(Controller[RescueState]):
         suspicion, worst = state.suspicion, state.damage.worst
         if suspicion.stage == WAITS:
             text = f"updates changed the weights by up to {worst:.3g} of their size; cut, to compare {GRANTED} more"
-            return self._cut(state, Reason("rescue", "update_ratio", worst, self.max_ratio, text), following)
+            reason = Reason("rescue", "update_ratio", worst, self.max_ratio, text)
+            return self._cut(state, reason, following, compare=True)
         if not suspicion.mistaken:
             state = state._replace(suspicion=Suspicion(CONFIRMED))
             return state, Adjustment(factor=state.factor, reasons=reasons)
@@ -242,15 +247,21 @@ class Rescue(Controller[RescueState]):
         bound = self.max_ratio if rising else max(self.max_ratio, LATER_RATIO)
         if ratio < bound or (math.isfinite(ratio) and not rising and state.damage.watch.at_best):
             return None
-        if math.isfinite(ratio) and (state.suspicion.stage in (WAITS, CLEARED) or self._suspects(state, ratio)):
+        waits = state.suspicion.stage == WAITS and ratio < BEYOND_DOUBT * self.max_ratio
+        if math.isfinite(ratio) and (waits or state.suspicion.stage == CLEARED or self._suspects(state, ratio)):
             return None
         text = f"an update changed the weights by {ratio:.3g} of their size, {bound:g} or more"
         return Reason("rescue", "update_ratio", ratio, bound, text)
 
-    def _cut(self, state: RescueState, reason: Reason, following: float) -> tuple[RescueState, Adjustment]:
+    def _cut(
+        self, state: RescueState, reason: Reason, following: float, *, compare: bool = False
+    ) -> tuple[RescueState, Adjustment]:
         rate, suspected = state.base * state.factor, state.suspicion.stage == WAITS
-        cut = state.suspicion.ceiling / rate if suspected and rate else self._share(state)
-        regains = suspected or reason.statistic == "update_ratio"
+        by_ratio = reason.statistic == "update_ratio"
+        cut = self._share(state)
+        if suspected and rate and (compare or not by_ratio):
+            cut = min(state.suspicion.ceiling / rate, 1.0)  # the base may have fallen below it since
+        regains = suspected or by_ratio
         hold = Hold(rate * cut, regains=regains) if rate > 0.0 else state.hold
         # The base may rise before the next update, which is not to see more than the ceiling.
         factor = max(state.factor * cut * (state.base / following if following else 1.0), self.min_factor)
@@ -264,7 +275,7 @@ class Rescue(Controller[RescueState]):
             settling=SETTLE,
             base=state.base,
             peak=state.peak,
-            suspicion=state.suspicion.cut(),
+            suspicion=state.suspicion.cut(compare=compare),
         )
         return state, Adjustment(factor=factor, rewind=self.snapshots, reasons=reasons)
 

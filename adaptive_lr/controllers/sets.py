@@ -35,6 +35,7 @@ def automatic(*, total_steps: int) -> Composition:
     Args:
         total_steps: updates of the whole run. The sweep, and in runs of at least 1,000 updates the rehearsals, take at
             most a tenth of them; where the peak then lies above what was tried, the learning rate rises on to it, by
-            at most a factor of ten in twelve updates.
+            at most a factor of ten in twelve updates. Then a higher peak is probed: up to four times a 40th of the run
+            at ten times the peak, all taken back.
     """
     return Composition((RangeTest(total_steps=total_steps), *guarded()), max_factor=math.inf)

@@ -44,11 +44,12 @@ class Suspicion(NamedTuple):
         """One update more, while it is under way."""
         if self.stage == WAITS:
             return self._replace(first=self.first.add(loss))
-        return self._replace(second=self.second.add(loss))
+        known = self.second.updates >= self.first.length - GRANTED  # before them, no loss of the first stretch is known
+        return self._replace(second=self.second.add(loss if known else None))
 
-    def cut(self) -> Suspicion:
-        """The learning rate is cut: to be compared where the stretch before is complete."""
-        if self.stage == WAITS and self.first.over:
+    def cut(self, *, compare: bool) -> Suspicion:
+        """The learning rate is cut: to be compared, or because the updates did harm."""
+        if compare:
             return self._replace(stage=COMPARES, second=Stretch(self.first.length))
         return self if self.stage == CLEARED else Suspicion(CONFIRMED)
 

@@ -197,6 +197,18 @@ def test_a_weight_at_zero_counts_with_its_floor_in_an_estimate_too() -> None:
     assert abs(float(found.values[0]) - truth(before, after)) < 6.0 * float(found.errors[0])
 
 
+def test_a_complex_tensor_that_is_stored_conjugated_is_read_as_it_is() -> None:
+    parameter = torch.randn(40, 40, dtype=torch.complex128).conj().requires_grad_()
+    assert parameter.is_conj()
+    meter = UpdateRatioMeter()
+    before = meter.sample(holding(parameter), 5)
+    with torch.no_grad():
+        parameter.mul_(1.5)
+    found = meter.ratios(before)
+    assert found is not None
+    assert float(found.values[0]) == pytest.approx(0.5)
+
+
 def test_nothing_changed_is_a_ratio_of_0_without_error() -> None:
     weights = torch.randn(100, 64)
     found = compared([weights], [weights], 5)

@@ -375,3 +375,59 @@ def test_a_cut_that_does_not_slow_the_run_stands() -> None:
     adjustments = compared(slow=False)
     assert [r.action for a in adjustments for r in a.reasons if r.action != "hold"] == ["rescue"]
     assert adjustments[-1].factor < 1.0
+
+
+def test_a_base_that_falls_below_the_ceiling_while_large_updates_are_granted_is_never_raised() -> None:
+    rising = [row(t, 2.0 - 0.01 * t, 0.5, base=(t + 1) / 5) for t in range(5)]
+    falling = [row(t, 2.0 - 0.01 * t, 0.001, base=1e-3) for t in range(5, 40)]
+    adjustments = run(rising + falling)
+    assert any(a.rewind for a in adjustments)
+    assert all(a.factor <= 1.0 for a in adjustments)
+
+
+def test_a_suspicion_is_followed_to_its_end_however_short_the_watch() -> None:
+    rows = [row(t, 2.0 - 0.01 * t, 0.01 if t < 1 else 0.9) for t in range(12)]
+    for steps in (1, 5, 200):
+        adjustments = run(rows, Rescue(watch_steps=steps))
+        assert [t for t, a in enumerate(adjustments) if a.rewind] == [11]
+
+
+def test_a_comparison_longer_than_the_watch_comes_to_a_verdict() -> None:
+    """The snapshot is as old as the run, whose flat loss gave no reason for another."""
+    law = Rescue(watch_steps=20)
+    state = law.init()
+    rows = [row(t, 2.0 + 0.01 * (t % 2), 0.01, base=(t + 1) / 100) for t in range(100)]
+    rows += [row(t, 2.0 + 0.01 * (t % 2), 0.45 if t == 100 else 0.01, base=1.01) for t in range(100, 300)]
+    stages = {}
+    for shown in rows:
+        state, _ = law.update(state, shown)
+        stages[state.suspicion.stage] = shown.step
+    assert list(stages) == ["none", "waits", "compares", "confirmed"]
+    assert not state.watching
+
+
+def test_an_update_beyond_doubt_is_cut_at_once_in_the_wait_as_well() -> None:
+    rows = [row(0, 2.0, 0.05, base=0.1), row(1, 2.0, 0.5, base=0.2), row(2, 2.0, 40.0, base=0.3)]
+    adjustments = run(rows)
+    assert [t for t, a in enumerate(adjustments) if a.rewind] == [2]
+    assert adjustments[2].factor <= 0.1 / 40.0
+
+
+@pytest.mark.parametrize("loss", [math.inf, math.nan])
+def test_a_loss_that_is_itself_not_finite_is_taken_back_under_a_grad_scaler_too(loss: float) -> None:
+    """Every such step is an overflow of the loss scale; a finite loss with one is the scaler's business."""
+    healthy = [row(t, 2.0 - 0.01 * t, 0.05) for t in range(10)]
+    broken = [Statistics(10, Phase.AFTER, {"loss": loss}, updated=False)] * 2
+    adjustments = run([*healthy, *broken])
+    assert [t for t, a in enumerate(adjustments) if a.rewind] == [11]
+    assert adjustments[-1].factor == pytest.approx(1 / 3)
+    scaled = [Statistics(10, Phase.AFTER, {"loss": 1.9}, updated=False)] * 20
+    assert not any(a.rewind or a.reasons for a in run([*healthy, *scaled]))
+
+
+def test_an_optimizer_without_a_learning_rate_does_not_stop_the_run() -> None:
+    """Adafactor with relative steps: its base learning rate is NaN."""
+    rows = [row(t, 2.0 if t < 10 else math.nan, 0.1, base=math.nan) for t in range(20)]
+    adjustments = run(rows)
+    assert any(a.rewind for a in adjustments)
+    assert all(0.0 < a.factor <= 1.0 for a in adjustments)
