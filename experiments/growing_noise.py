@@ -48,7 +48,9 @@ WITHOUT = replace(
     RECIPES["constant+guarded"], name="constant+guarded without", controllers=lambda _: part(lambda name: name != LAW)
 )
 
-PAIRS = ((f"{__name__}:ALONE", "constant"), ("constant+guarded", f"{__name__}:WITHOUT"))
+_MODULE = "experiments.growing_noise"  # not __name__: other processes find it by this, also when it is the main module
+
+PAIRS = ((f"{_MODULE}:ALONE", "constant"), ("constant+guarded", f"{_MODULE}:WITHOUT"))
 """Recipes with the law, and the same without."""
 
 
@@ -77,7 +79,7 @@ class WrongLabels(Digits):
             yield images, classes if step < HALF else torch.where(wrong, drawn, classes)
 
 
-WORKLOADS = {kind.name: f"{__name__}:{kind.__name__}" for kind in (SmallBatches, WrongLabels)}
+WORKLOADS = {kind.name: f"{_MODULE}:{kind.__name__}" for kind in (SmallBatches, WrongLabels)}
 
 
 def measure(peaks: Mapping[str, float], *, seeds: int, jobs: int, output: Path) -> list[dict[str, Any]]:
