@@ -22,7 +22,8 @@ def assert_measured(found: dict[str, float], expected: dict[str, float], scale: 
     `error` is n·u: the relative error of a sum of n terms of one sign, in whatever order. So a norm is off by less
     than n·u; a mean by n·u times the root mean square `scale` of the elements; a cosine by n·u for its product and
     each of its norms; a variance by 8·n·u (squares, mean and their difference, which at most doubles the error,
-    in the tensors and again between them).
+    in the tensors and again between them), and by the square of what its mean is off by: of equal elements, whose mean
+    need not be a number of their kind, nothing else is left.
     """
     for name, value in found.items():
         if name == "nonfinite":
@@ -34,7 +35,8 @@ def assert_measured(found: dict[str, float], expected: dict[str, float], scale: 
         elif name == "alignment":
             np.testing.assert_allclose(value, expected[name], rtol=0, atol=3 * error, err_msg=name)
         else:
-            np.testing.assert_allclose(value, expected[name], rtol=8 * error, err_msg=name)
+            least = (error * scale) ** 2 if name == "grad_variance" else 0.0
+            np.testing.assert_allclose(value, expected[name], rtol=8 * error, atol=least, err_msg=name)
 
 
 def check(model: Model) -> None:
@@ -48,6 +50,12 @@ def check(model: Model) -> None:
         finite = elements[np.isfinite(elements)]
         scale = np.sqrt(np.mean(finite**2)) if finite.size else 0.0
         assert_measured(found, truth(*parts), scale, (most + 8) * rounding)
+
+
+def test_equal_elements_have_a_variance_of_no_more_than_rounding() -> None:
+    """The mean of five such numbers is none of them, whose square distance is all the variance there is."""
+    gradients = [torch.full((5,), 4036.7029, dtype=torch.float64)]
+    check(Model(gradients, [torch.zeros(5)], [None], None))
 
 
 @settings(deadline=None, max_examples=150)
