@@ -55,7 +55,7 @@ def check(model: Model) -> None:
 def test_equal_elements_have_a_variance_of_no_more_than_rounding() -> None:
     """The mean of five such numbers is none of them, whose square distance is all the variance there is."""
     gradients = [torch.full((5,), 4036.7029, dtype=torch.float64)]
-    check(Model(gradients, [torch.zeros(5)], [None], None))
+    check(Model(gradients, [torch.zeros(5, dtype=torch.float64)], [None], None))
 
 
 @settings(deadline=None, max_examples=150)
