@@ -16,6 +16,7 @@ from adaptive_lr.series import NormScore, score_loss, score_norm
 from adaptive_lr.statistics import GRADIENT_STATISTICS, LOSS_STATISTICS, SCORE_STATISTICS
 from adaptive_lr.update_ratio import UpdateRatioMeter
 from adaptive_lr_kernels import Measurement, Workspace, measure
+from adaptive_lr_kernels.plain_norm import plain_norm
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -50,6 +51,7 @@ class Meter:
         )
         self._per_group = per_group
         self._process_group = process_group
+        self._only_norm = self.statistics == ("grad_norm",) and process_group is None
         self._needs_parameters = "param_norm" in self.statistics
         self._needs_momenta = not {"momentum_norm", "alignment"}.isdisjoint(self.statistics)
         self.workspace = Workspace()
@@ -73,9 +75,14 @@ class Meter:
         Returns:
             The values over all parameters, and per group (empty unless asked for).
         """
+        groups = optimizer.param_groups
+        num_groups = len(groups)
+        if self._only_norm and not self.measures_groups(num_groups):
+            norm = plain_norm([parameter.grad for group in groups for parameter in group["params"]])
+            if norm is not None:
+                return self.row({"grad_norm": norm}, {}, num_groups, scale)
         measurement = self.measurement(optimizer)
         values = {name: float(measurement.overall[name]) for name in self.statistics}
-        num_groups = len(optimizer.param_groups)
         columns = {}
         if self.measures_groups(num_groups):
             columns = {name: measurement.per_group[name].tolist() for name in self.statistics}
