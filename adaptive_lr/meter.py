@@ -46,6 +46,7 @@ class Meter:
         self.scores = not asked.isdisjoint(SCORE_STATISTICS)
         self.scores_loss = not asked.isdisjoint(LOSS_STATISTICS)
         self.base_lr = "base_lr" in asked
+        self.lr_factor = "lr_factor" in asked
         self.statistics = tuple(
             name for name in GRADIENT_STATISTICS if name in asked or (self.scores and name == "grad_norm")
         )

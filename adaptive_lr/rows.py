@@ -260,6 +260,8 @@ class Rows:
         """An update is read to its end."""
         if self.meter.base_lr:
             values["base_lr"] = max(base_lr)
+        if self.meter.lr_factor and step.levels.level is None:
+            values["lr_factor"] = step.levels.factor
         if skipped:
             values[SKIPPED] = 1.0
         self._latest = values, groups

@@ -46,9 +46,10 @@ LOSS_STATISTICS = ("loss_score", "loss_typical", "loss_spread")
 """The training loss against its recent past (see `adaptive_lr.series.score_loss`), in AFTER rows that have a loss;
 `loss_score` asks for all three."""
 
-UPDATE_STATISTICS = ("update_ratio", "base_lr")
-"""Known once the update has happened: the largest ‖update‖ / ‖weight‖ over the tensors of two or more dimensions, and
-the base learning rate of the update (the largest of the parameter groups), which control has no part in."""
+UPDATE_STATISTICS = ("update_ratio", "base_lr", "lr_factor")
+"""Known once the update has happened: the largest ‖update‖ / ‖weight‖ over the tensors of two or more dimensions, the
+base learning rate of the update (the largest of the parameter groups), which control has no part in, and what control
+multiplied it by (absent where a law held the learning rate itself)."""
 
 SKIPPED = "skipped"
 """1 in the AFTER row of an update that was left out, and absent otherwise: its loss is that of a batch which did

@@ -44,9 +44,11 @@ SNAPSHOT_RUNGS = 6
 RAMP_DEPTH = 0.1
 """Share of the peak from which the learning rate rises again after a rewind."""
 
-
 LEAST_BASE = 0.1
 """Share of the reference below which the base schedule is still warming up, and no stretch of it tells anything."""
+
+_TO_COMPARE = frozenset(("grad_norm", "base_lr", "lr_factor"))
+_TO_SWEEP = _TO_COMPARE | {"update_ratio"}
 
 
 class RangeTestState(NamedTuple):
@@ -157,7 +159,7 @@ class RangeTest(Controller[RangeTestState]):
     @property
     def requires(self) -> frozenset[str]:
         """The update-to-weight ratio (a copy of the weights while measured), and the norm that tells a bad gradient."""
-        return frozenset(("grad_norm", "update_ratio", "base_lr"))
+        return _TO_SWEEP
 
     @property
     def bar(self) -> float:
@@ -175,10 +177,10 @@ class RangeTest(Controller[RangeTestState]):
         return self.total_steps is not None and self.total_steps >= SHORTEST_RUN and not self.to_divergence
 
     def requires_now(self, state: RangeTestState) -> frozenset[str]:
-        """Nothing once the peak is set; the ratio until it is known."""
+        """Nothing once the peak is set; the ratio only while it sweeps."""
         if state.stage == DONE:
             return frozenset()
-        return frozenset(("base_lr",)) if state.stage == PROOF else self.requires
+        return _TO_SWEEP if state.stage in (TRIAL, SWEEP) else _TO_COMPARE
 
     def needs_snapshot(self, state: RangeTestState) -> bool:
         """Until the peak is set."""
@@ -372,6 +374,8 @@ class RangeTest(Controller[RangeTestState]):
 
     def _probe(self, state: RangeTestState, row: Statistics) -> tuple[RangeTestState, Adjustment]:
         """One update more at the higher peak."""
+        if "lr_factor" in row.values:
+            return state, Adjustment(level=state.level)  # read with a lag: an update before the probe began
         loss = row.get("loss")
         probe = state.probe.add(loss)
         state = state._replace(probe=probe)
@@ -391,7 +395,12 @@ class RangeTest(Controller[RangeTestState]):
         return state, Adjustment(level=state.level)
 
     def _proof(self, state: RangeTestState, row: Statistics) -> tuple[RangeTestState, Adjustment]:
-        """One update more at the peak, which other laws watch too."""
+        """One update more at the peak, unless another law found it too large: then there is nothing to compare."""
+        factor = row.get("lr_factor")
+        if factor is not None and not math.isclose(factor, state.peak):
+            text = f"the learning rate was changed to {factor:.4g} x the base: the peak stays {state.peak:.4g}"
+            reason = Reason("release", "lr_factor", factor, state.peak, text)
+            return state._replace(stage=DONE), Adjustment(factor=state.peak, reasons=(reason,))
         probe = state.probe._replace(at=state.probe.at.add(row.get("loss")))
         state = state._replace(probe=probe)
         if not probe.at.over:

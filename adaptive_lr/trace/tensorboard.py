@@ -7,7 +7,7 @@ itself (that is ``trace.jsonl``). All scalars of a step share one event. Tags::
     lr_factor/<controller>  lr_factor/total
     momentum/<group>  momentum_base/<group>
     loss/train  loss/<metric>  metric/<metric>     the training loss; metrics with "loss" in their name; the others
-    update/update_ratio, update/base_lr     what is known once the update has happened
+    update/<statistic>                      update_ratio, base_lr, lr_factor: what is known once the update has happened
     update_ratio/<parameter>                of each tensor, where it was asked for, exact or estimated
     host/stalls                             waits for the device since the point before, where rows are read late
     gradient/<statistic>                    and gradient_group/<group>/<statistic> if there are several groups
@@ -27,7 +27,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from adaptive_lr.controllers.composition import Decision
-from adaptive_lr.statistics import MEASURED_STATISTICS, Phase, Statistics
+from adaptive_lr.statistics import MEASURED_STATISTICS, UPDATE_STATISTICS, Phase, Statistics
 from adaptive_lr.trace.event_file import Sink
 from adaptive_lr.trace.records import Header, Update, UpdateRatios
 
@@ -205,7 +205,7 @@ def _names(names: tuple[str, ...], count: int) -> tuple[str, ...]:
 def _tag(name: str) -> str:
     if name == "loss":
         return "loss/train"
-    if name in ("update_ratio", "base_lr"):
+    if name in UPDATE_STATISTICS:
         return f"update/{name}"
     if name in MEASURED_STATISTICS:
         return f"gradient/{name}"

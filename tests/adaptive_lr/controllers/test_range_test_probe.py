@@ -21,25 +21,36 @@ PROBED = 8  # 2.5 % of 300 updates
 
 
 def simulate(
-    law: RangeTest, loss: Callable[[float], float], num: int = 150, base: float = 1.0
+    law: RangeTest,
+    loss: Callable[[float], float],
+    num: int = 150,
+    base: float = 1.0,
+    others: float = 1.0,
+    lag: int = 0,
 ) -> tuple[list[float], list[Adjustment]]:
     """A run of which an update lowers the loss by what `loss` says of its level; what is taken back is.
+
+    Once the law no longer holds the learning rate, another one's factor is `others`, and rows are `lag` updates late.
 
     Returns:
         The level of each update, in units of the reference, and what the law asked for after it.
     """
     state, adjustment = law.update(law.init(), Statistics(0, Phase.START, {"reference_lr": 1.0}))
     value = kept = 3.0
-    used, asked = [], []
+    used, asked, late = [], [], []
     for step in range(num):
-        level = adjustment.factor * base if adjustment.level is None else adjustment.level
+        held = adjustment.level
+        level = adjustment.factor * others * base if held is None else held
         values = {"loss": value, "update_ratio": 0.012 * level, "base_lr": base}
+        late.append(values if held is not None else values | {"lr_factor": adjustment.factor * others})
         value -= loss(level)
-        state, adjustment = law.update(state, Statistics(step, Phase.AFTER, values))
-        kept = value if adjustment.snapshot else kept
-        value = kept if adjustment.rewind else value
         used.append(level)
-        asked.append(adjustment)
+        for values in late[: len(late) - (lag if held is None else 0)]:
+            state, adjustment = law.update(state, Statistics(step, Phase.AFTER, values))
+            kept = value if adjustment.snapshot else kept
+            value = kept if adjustment.rewind else value
+            asked.append(adjustment)
+        late = late[len(late) - lag if held is None and lag else len(late) :]
     return used, asked
 
 
@@ -96,6 +107,24 @@ def test_nothing_is_probed_while_the_base_schedule_still_warms_up() -> None:
 def test_a_probe_is_ten_times_what_the_base_schedule_makes_of_the_peak() -> None:
     used, asked = simulate(law(), lambda level: 1e-3 * min(level, 10.0), base=0.5)
     assert max(used) == pytest.approx(10.0 * asked[-1].factor * 0.5)
+
+
+def test_a_comparison_that_another_law_disturbs_raises_nothing() -> None:
+    """At the peak it would do worse by more than tenfold, because the other law has cut the learning rate."""
+    _, asked = simulate(law(), lambda level: 1e-4 * level if level < 200.0 else -1.0, others=0.3)
+    assert actions(asked) == ["peak", "probe", "compare", "release"]
+    assert asked[-1].factor == pytest.approx(10.0)
+    assert "changed to 3 x the base: the peak stays 10" in [r.text for a in asked for r in a.reasons][-1]
+
+
+@pytest.mark.parametrize("lag", [1, 3])
+def test_updates_that_are_read_late_do_not_count_for_the_next_probe(lag: int) -> None:
+    """The updates between the decision to probe again and its first update were made at the peak."""
+    used, asked = simulate(law(), lambda level: 1e-4 * level if level < 2000.0 else -1.0, lag=lag)
+    assert actions(asked)[:6] == ["peak", "probe", "compare", "raise", "probe", "compare"]
+    first = next(step for step, level in enumerate(used) if level > 999.0)
+    assert used[first : first + PROBED] == pytest.approx([1000.0] * PROBED)
+    assert used[first + PROBED] == pytest.approx(100.0)  # taken back, to be compared
 
 
 def trained(make: Callable[[], nn.Module], lr: float) -> list[Decision]:
