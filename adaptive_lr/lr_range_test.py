@@ -21,7 +21,8 @@ from torch.optim import Optimizer
 
 from adaptive_lr import suggestions as rules
 from adaptive_lr.adaptive import AdaptiveLR
-from adaptive_lr.controllers.range_test import SWEEP, RangeTest, RangeTestState
+from adaptive_lr.controllers.range_state import SWEEP, RangeTestState
+from adaptive_lr.controllers.range_test import RangeTest
 from adaptive_lr.layer import is_controlled
 from adaptive_lr.optimizers import reference_lr
 from adaptive_lr.plain import from_plain

@@ -76,7 +76,7 @@ class Damage(NamedTuple):
         """The same after a snapshot; the last update still counts."""
         return self._replace(worst=ratio, steepest=per(ratio, rate))
 
-    def none(self, kept: float) -> bool:
+    def worth_keeping(self, kept: float) -> bool:
         """Whether the state is worth going back to.
 
         Its smoothed loss is the best, and no worse than `kept`; no update was large since, no gradient has vanished.

@@ -191,7 +191,7 @@ class Rescue(Controller[RescueState]):
         if state.quiet > self.watch_steps and not state.suspicion.under_way:
             state = state._replace(watching=False, damage=Damage(), hold=Hold())
             return state, Adjustment(factor=state.factor, reasons=reasons)
-        snapshot = self.snapshots and state.age >= SNAPSHOT_STEPS and damage.none(state.kept)
+        snapshot = self.snapshots and state.age >= SNAPSHOT_STEPS and damage.worth_keeping(state.kept)
         if snapshot:
             state = state._replace(damage=damage.since(ratio, rate), age=0, kept=damage.watch.smoothed)
         return state, Adjustment(factor=state.factor, snapshot=snapshot, reasons=reasons)

@@ -9,7 +9,8 @@ from adaptive_lr.controllers.stretch import Stretch
 NONE, WAITS, COMPARES, CLEARED, CONFIRMED = "none", "waits", "compares", "cleared", "confirmed"
 
 GRANTED = 10
-"""Updates that a suspected learning rate may go on for."""
+"""Updates that a suspected learning rate may go on for. Chosen, not tuned: the comparison then has five losses a side
+or more, as the stretches of ten updates had from which `CLEARLY` comes (`experiments/results/comparison_notes.md`)."""
 
 
 class Suspicion(NamedTuple):

@@ -8,7 +8,8 @@ from adaptive_lr.series import LARGEST_VALUE
 
 FIRST_UPDATES = 5
 """Updates that tell how large gradients are for their loss; the lowest counts, so that one large gradient at
-initialisation does not."""
+initialisation does not. Chosen, not tuned: what `SHARE` is a share of was measured over as many
+(`experiments/results/guarded_rules_notes.md`)."""
 
 SHARE = 1.0 / 30.0
 """Share of that at which a gradient has vanished. Of eleven workloads with two optimizers, at their best peak and three
@@ -17,7 +18,7 @@ gradients have none); networks whose units died come to a 100th to a 1,000th."""
 
 UPDATES = 8
 """Vanished gradients that tell a dead network, each other one taking one away: where units die one by one, single
-batches still find one that lives."""
+batches still find one that lives. Chosen, not tuned: as many as the medians were taken over that `SHARE` lies below."""
 
 
 class VanishedGradient(NamedTuple):

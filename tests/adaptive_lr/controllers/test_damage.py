@@ -21,14 +21,14 @@ def after(rows: list[tuple[float | None, float]], rate: float = 1.0) -> Damage:
 def test_a_run_that_learns_by_moderate_updates_has_none_and_may_be_gone_back_to() -> None:
     damage = after([(2.3 * 0.95**t, 0.05) for t in range(40)])
     assert damage.reason(0.3, None, Setback()) is None
-    assert damage.none(LARGEST_VALUE)
-    assert not damage.none(0.1)  # a better one is kept
+    assert damage.worth_keeping(LARGEST_VALUE)
+    assert not damage.worth_keeping(0.1)  # a better one is kept
 
 
 def test_after_a_large_update_the_state_is_not_gone_back_to_until_the_next_snapshot() -> None:
     damage = after([(2.3 * 0.95**t, 0.05 if t else SNAPSHOT_RATIO * 1.01) for t in range(40)])
-    assert not damage.none(LARGEST_VALUE)
-    assert damage.since(0.05, 1.0).none(LARGEST_VALUE)
+    assert not damage.worth_keeping(LARGEST_VALUE)
+    assert damage.since(0.05, 1.0).worth_keeping(LARGEST_VALUE)
 
 
 @pytest.mark.parametrize("ratio", [math.nan, math.inf, 1e200])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adaptive_lr.controllers import Adjustment, RangeTest
-from adaptive_lr.controllers.range_test import START_SHARE
+from adaptive_lr.controllers.range_sweep import START_SHARE
 from adaptive_lr.statistics import Phase, Statistics
 
 START = Statistics(0, Phase.START)
@@ -164,6 +164,25 @@ def test_long_runs_rehearse_and_move_the_peak_to_the_lowest_loss() -> None:
     assert peak(rehearsed((1.0, 2.0, 3.0))) == pytest.approx(0.12 * 10**-0.5, rel=1e-6)
     assert peak(rehearsed((3.0, 2.0, math.inf))) == pytest.approx(0.12 * 10**-0.25, rel=1e-6)
     assert peak(rehearsed((3.0, 2.0, 1.5))) == pytest.approx(0.12 * 10**0.5, rel=1e-6)
+
+
+def confirmation(adjustments: list[Adjustment]) -> str:
+    """The sentence that says what the rehearsals came to."""
+    (text,) = [reason.text for a in adjustments for reason in a.reasons if reason.action == "confirm"]
+    return text
+
+
+def test_where_no_rehearsal_ends_at_a_finite_loss_the_peak_stays_and_the_reason_says_so() -> None:
+    """Of infinite losses, of undefined ones, and of ones too large to reckon with, no lowest one is named."""
+    adjustments = rehearsed((math.inf, math.nan, 1e200))
+    said = "none of 3 rehearsals ends at a finite loss: the peak stays 0.12 x the reference"
+    assert confirmation(adjustments) == said
+    assert peak(adjustments) == pytest.approx(0.12, rel=1e-6)
+
+
+def test_where_one_does_the_reason_names_its_loss() -> None:
+    said = "of 3 rehearsals the lowest loss is 3: the peak is 0.03795 x the reference, not 0.12"
+    assert confirmation(rehearsed((3.0, math.inf, math.inf))) == said
 
 
 @pytest.mark.parametrize("total_steps", [1000, 1200, 4000])
