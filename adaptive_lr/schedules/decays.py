@@ -184,7 +184,7 @@ class Linear(Schedule):
 
 @dataclass(frozen=True, repr=False)
 class Cosine(Schedule):
-    """eta_min + (1 - eta_min) (1 + cos(π step / T_max)) / 2 (Loshchilov & Hutter 2017, arXiv:1608.03983, eq. 5).
+    """eta_min + (1 - eta_min) (1 + cos(π step / T_max)) / 2 (Loshchilov & Hutter 2017, arXiv:1608.03983).
 
     torch's CosineAnnealingLR up to `T_max`; after it torch's goes up again, and this one holds `eta_min`.
 

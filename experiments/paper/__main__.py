@@ -35,6 +35,7 @@ from experiments.paper import (
     no_harm,
     peers,
     robustness,
+    set_aside,
     targets,
     tuning_budget,
 )
@@ -46,6 +47,7 @@ COMMAND = "make paper"
 
 PARTS: Sequence[tuple[str, Callable[[Mapping[str, Any]], Part]]] = (
     ("robustness.json", robustness.part),
+    ("set_aside.json", set_aside.part),
     ("no_harm.json", no_harm.part),
     ("no_harm.json", targets.part),
     ("faults.json", faults.part),

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from adaptive_lr.study import StudyError
 from experiments.paper import Part
 from experiments.paper.latex import escape, number, signed, tabular
 
@@ -15,6 +16,7 @@ CONTROL, TRAINING = "control of ", "training step of "
 SHORT = {
     "guarded(), steady state": "guarded",
     "guarded(), watching": "guarded-watching",
+    "guarded(), every tensor's ratio sampled": "guarded-sampling",
     "guarded()": "guarded",
     "clip_grad_norm_": "clip",
     "torch._foreach_norm": "norm",
@@ -39,6 +41,9 @@ def part(record: Mapping[str, Any], device: str) -> Part:
     Args:
         record: the contents of a benchmark's record.
         device: what it is called, see `devices`.
+
+    Raises:
+        StudyError: two rows give one name.
     """
     rows = [row for row in record["rows"] if row["case"].startswith((CONTROL, TRAINING))]
     prefix = f"cost.{device}"
@@ -51,6 +56,10 @@ def part(record: Mapping[str, Any], device: str) -> Part:
     }
     for row in rows:
         name = f"{prefix}.{_kind(row)}.{slug(_subject(row))}.threads-{row['threads']}.{_way(row)}"
+        if f"{name}.ratio" in numbers:
+            raise StudyError(
+                f"two rows of the benchmark give {name!r}: {row['case']!r} by {row['way']!r} is one of them"
+            )
         numbers[f"{name}.ratio"] = number(row["ratio"])
         numbers[f"{name}.time"] = time(row["seconds"])
         if _kind(row) == "training" and row["way"] != row["baseline"]:

@@ -34,7 +34,7 @@ def part(record: Mapping[str, Any]) -> Part:
     Args:
         record: the contents of `results/robustness.json`.
     """
-    pairs = [_pair(entry) for entry in record["pairs"]]
+    pairs = [pair_of(entry) for entry in record["pairs"]]
     numbers = {
         "robustness.seeds": str(record["about"]["seeds"]),
         "robustness.workloads": str(len({pair.workload for pair in pairs})),
@@ -55,7 +55,8 @@ def part(record: Mapping[str, Any]) -> Part:
     )
 
 
-def _pair(entry: Mapping[str, Any]) -> Pair:
+def pair_of(entry: Mapping[str, Any]) -> Pair:
+    """A pair, from its entry in the record."""
     outcomes = {
         part: {recipe: [Outcome(**o) for o in found] for recipe, found in entry[part].items()}
         for part in ("decades", "above")

@@ -7,6 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from adaptive_lr.study import StudyError
 from experiments.paper import __main__ as paper
 from experiments.paper import cost
 
@@ -35,6 +38,24 @@ def test_numbers_name_device_case_threads_and_way() -> None:
     assert numbers["cost.cpu.training.a-gpt.threads-1.guarded.overhead"] == r"$+2.0\,\%$"
     assert numbers["cost.cpu.training.a-gpt.threads-1.none.time"] == r"$20$\,ms"
     assert not any("statistics" in name for name in numbers)
+
+
+def test_ways_that_give_one_name_are_refused() -> None:
+    """The last of them would silently stand for all."""
+    case = "control of a small perceptron (26k parameters, 6 tensors)"
+    rows = [row(case, "guarded(), steady state", 55e-6, 1.7, "n"), row(case, "guarded(), otherwise", 1e-3, 9.0, "n")]
+    with pytest.raises(StudyError, match=r"two rows .*guarded\(\), otherwise"):
+        cost.part({**RECORD, "rows": rows}, "cpu")
+
+
+def test_what_the_recorded_benchmark_calls_guarded_is_control_at_rest() -> None:
+    record = json.loads((paper.ROOT / paper.BENCHMARKS / "cpu.json").read_text())
+    at_rest = [one for one in record["rows"] if one["way"] == "guarded(), steady state" and one["threads"] == 1]
+    numbers = cost.part(record, "cpu").numbers
+    for one in at_rest:
+        subject = cost.slug(one["case"].removeprefix(cost.CONTROL))
+        assert numbers[f"cost.cpu.control.{subject}.threads-1.guarded.time"] == cost.time(one["seconds"])
+    assert at_rest
 
 
 def test_the_text_calls_the_first_device_that_is_no_processor_the_gpu() -> None:
