@@ -16,11 +16,11 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from statistics import fmean
 
 from adaptive_lr.study import Run, RunResult, StudyError, StudyFolder
-from adaptive_lr.study.statistics import lr_sensitivity
+from adaptive_lr.study.statistics import lr_sensitivity, mean_interval
 from adaptive_lr.study.study import check_workload
 from adaptive_lr.study.summary import Cell, collect_cells
 from experiments.records import carried_out, header, options, parsed
@@ -69,6 +69,8 @@ class Pair:
         sensitivity: recipe -> learning-rate sensitivity over the decades, see `statistics.lr_sensitivity`.
         above: recipe -> its outcomes at 1, 3, 10 and 30 times the tuned learning rate.
         missing: runs that failed.
+        intervals: recipe -> [low, high] of 95 % intervals of its gaps, paired by seed (see `gap_interval`): of
+            `automatic` one, of the mean over the decades; of the others one for each of `above`. Empty below two seeds.
     """
 
     workload: str
@@ -79,6 +81,7 @@ class Pair:
     sensitivity: dict[str, float]
     above: dict[str, list[Outcome]]
     missing: int
+    intervals: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
 
 def rate(half_decades: int) -> float:
@@ -146,6 +149,12 @@ class Bench:
             sensitivity={recipe: sensitivity(cells) for recipe, cells in decades.items()},
             above={recipe: [outcome(cell) for cell in cells] for recipe, cells in above.items()},
             missing=len(self.planned) - len(self.results),
+            intervals={
+                "automatic": [gap_interval(decades["automatic"], tuning[chosen])],
+                **{recipe: [gap_interval([cell], tuning[chosen]) for cell in cells] for recipe, cells in above.items()},
+            }
+            if self.seeds > 1
+            else {},
         )
 
 
@@ -158,6 +167,31 @@ def best(cells: Sequence[Cell]) -> int:
 def sensitivity(cells: Sequence[Cell]) -> float:
     """Of the validation loss, over these learning rates."""
     return lr_sensitivity([cell.validation_losses for cell in cells], [cell.initial_losses for cell in cells])
+
+
+def gap_interval(cells: Sequence[Cell], tuned: Cell) -> tuple[float, float]:
+    """95 % interval (Student's, paired by seed) of the gap of cells to `tuned`, their mean where there are several.
+
+    The gap is what is missing of the test accuracy, in points; without accuracies the test loss over the mean loss of
+    `tuned`, whose own variation enters through the pairs alone.
+
+    Raises:
+        ValueError: no seed is in all of them.
+    """
+    by_seed = [_scores(cell) for cell in (tuned, *cells)]
+    seeds = sorted(set.intersection(*(set(scores) for scores in by_seed)))
+    reference, *others = ([scores[seed] for seed in seeds] for scores in by_seed)
+    differences = [fmean(values) - value for value, *values in zip(reference, *others, strict=True)]
+    _, low, high = mean_interval(differences)
+    if tuned.test_accuracies is not None:
+        return -100.0 * high, -100.0 * low
+    return 1.0 + low / fmean(reference), 1.0 + high / fmean(reference)
+
+
+def _scores(cell: Cell) -> dict[int, float]:
+    """Seed -> test accuracy, or test loss where there is none."""
+    values = cell.test_losses if cell.test_accuracies is None else cell.test_accuracies
+    return {result.run.seed: value for result, value in zip(cell.results, values, strict=True)}
 
 
 def outcome(cell: Cell) -> Outcome:

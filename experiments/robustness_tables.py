@@ -27,6 +27,11 @@ TOO_LARGE = (
     f"| --- | --- |{' ---: |' * (2 * len(FACTORS) - 1)}"
 )
 
+INTERVALS = (
+    f"| workload | optimizer | automatic | {' | '.join(f'guarded x {factor}' for factor in FACTORS)} |\n"
+    f"| --- | --- |{' ---: |' * (1 + len(FACTORS))}"
+)
+
 TEXT = """\
 # {title}
 
@@ -55,6 +60,16 @@ SGD 1e-6 to 1e2, AdamW 1e-7 to 1e1.
 Gap to tuned at the tuned learning rate and at 3, 10 and 30 times as much (half-decades).
 
 {too_large}
+
+The same in losses: the test loss over that of tuned.
+
+{losses}
+
+## How sure the gaps are
+
+95 % intervals of the gaps: Student's, of differences paired by seed. `automatic`: of the mean over the decades.
+
+{intervals}
 """
 
 
@@ -105,6 +120,21 @@ def too_large_row(pair: Pair) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def loss_row(pair: Pair) -> str:
+    """One line of the table of losses."""
+    outcomes = [*pair.above["cosine"][1:], *pair.above["cosine+guarded"]]
+    cells = [pair.workload, pair.optimizer, *(f"{ratio(outcome, pair.tuned):.3g}" for outcome in outcomes)]
+    return f"| {' | '.join(cells)} |"
+
+
+def interval_row(pair: Pair) -> str:
+    """One line of the table of intervals."""
+    _, text = gaps([pair.tuned], pair.tuned)
+    found = [*pair.intervals.get("automatic", [None]), *pair.intervals.get("cosine+guarded", [None] * len(FACTORS))]
+    cells = ["-" if one is None else " to ".join(text.format(end + 0.0) for end in one) for one in found]
+    return f"| {' | '.join([pair.workload, pair.optimizer, *cells])} |"
+
+
 def summary(pairs: Sequence[Pair], optimizer: str) -> str:
     """What the first table comes to, for one optimizer."""
     own = [pair for pair in pairs if pair.optimizer == optimizer]
@@ -135,4 +165,6 @@ def markdown(title: str, name: str, pairs: Sequence[Pair], about: Mapping[str, A
         any_lr="\n".join([ANY_LR, *map(row, pairs)]),
         summary="\n".join(summary(pairs, optimizer) for optimizer in optimizers),
         too_large="\n".join([TOO_LARGE, *map(too_large_row, pairs)]),
+        losses="\n".join([TOO_LARGE, *map(loss_row, pairs)]),
+        intervals="\n".join([INTERVALS, *map(interval_row, pairs)]),
     )

@@ -94,7 +94,17 @@ def _numbers(optimizer: str, pairs: Sequence[Pair]) -> dict[str, str]:
 
 
 def _any_lr(pairs: Sequence[Pair]) -> str:
-    heads = ["workload", "optimizer", "tuned", "mean", "worst", "loss ratio", "cosine", "guarded", "automatic"]
+    heads = [
+        "workload",
+        "optimizer",
+        "tuned",
+        "mean",
+        r"95\,\% interval",
+        "loss ratio",
+        "cosine",
+        "guarded",
+        "automatic",
+    ]
     rows = []
     for pair in pairs:
         outcomes, tuned = pair.decades["automatic"], pair.tuned
@@ -107,12 +117,12 @@ def _any_lr(pairs: Sequence[Pair]) -> str:
                 OPTIMIZERS[pair.optimizer],
                 percent(tuned.test_accuracy) if tuned.test_accuracy is not None else number(tuned.test_loss),
                 write(fmean(values)),
-                write(max(values)),
+                " to ".join(map(write, pair.intervals["automatic"][0])) if pair.intervals else "",
                 number(fmean(ratio(outcome, tuned) for outcome in outcomes)),
                 *(number(value, 2) for value in pair.sensitivity.values()),
             ]
         )
-    return tabular("ll" + "r" * 7, heads, rows, spans=(("", 3), ("gap", 2), ("", 1), ("LR sensitivity", 3)))
+    return tabular("ll" + "r" * 7, heads, rows, spans=(("", 6), ("LR sensitivity", 3)))
 
 
 def _too_large(pairs: Sequence[Pair]) -> str:

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from scipy import stats
 
 from adaptive_lr.study import Evaluation, Run, RunResult
 from adaptive_lr.study.summary import Cell
 from experiments import robustness
-from experiments.robustness import Outcome, Pair, best, outcome, rate
-from experiments.robustness_tables import markdown, row, too_large_row
+from experiments.robustness import Outcome, Pair, best, gap_interval, outcome, rate
+from experiments.robustness_tables import interval_row, loss_row, markdown, row, too_large_row
 
 
 def cell(peak_lr: float, *losses: float, accuracy: float | None = 0.9) -> Cell:
@@ -38,6 +40,15 @@ def pair(accuracies: tuple[float | None, ...]) -> Pair:
     )  # fmt: skip
 
 
+def test_losses_and_intervals_have_a_line_each() -> None:
+    one = replace(
+        pair((0.95, 0.94, 0.90, 0.96)), intervals={"automatic": [(0.5, 1.0)], "cosine+guarded": [(-0.0, 0.0)] * 4}
+    )
+    assert interval_row(one) == "| x | sgd | +0.5 to +1.0 | +0.0 to +0.0 | +0.0 to +0.0 | +0.0 to +0.0 | +0.0 to +0.0 |"
+    assert interval_row(pair((0.95, 0.94, 0.90, 0.96))) == "| x | sgd | - | - | - | - | - |"
+    assert loss_row(one) == "| x | sgd | 6 | 11 | 16 | 1 | 1 | 1 | 1 |"
+
+
 def test_half_decades_meet_decades_exactly() -> None:
     """So that a learning rate reached in two ways is one run."""
     assert [rate(2 * k) for k in range(-7, 3)] == [10.0**k for k in range(-7, 3)]
@@ -46,6 +57,21 @@ def test_half_decades_meet_decades_exactly() -> None:
 def test_an_outcome_is_a_mean_over_seeds_of_clipped_losses() -> None:
     assert outcome(cell(0.1, 0.5, 3.0)) == Outcome(0.1, 1.25, 1.5, 0.9, 2)
     assert outcome(cell(0.1, 0.5, accuracy=None)).test_accuracy is None
+
+
+def test_the_interval_of_a_gap_is_that_of_paired_differences() -> None:
+    """Losses 0.4, 0.6 and 0.8 (test: twice that) beside 0.5 each: by scipy's own interval, over the mean of tuned."""
+    tuned, other = cell(0.1, 0.5, 0.5, 0.5, accuracy=None), cell(1.0, 0.4, 0.6, 0.8, accuracy=None)
+    expected = stats.ttest_1samp([-0.2, 0.2, 0.6], 0.0).confidence_interval()
+    assert gap_interval([other], tuned) == pytest.approx((1.0 + expected.low, 1.0 + expected.high))
+    assert gap_interval([tuned], tuned) == (1.0, 1.0)
+
+
+def test_a_gap_in_accuracy_is_in_points_missing_and_pairs_by_seed() -> None:
+    """Two learning rates that lose 1 and 3 points on each of two seeds; a third seed is tuned's alone."""
+    tuned = cell(0.1, 0.5, 0.5, 0.5, accuracy=0.9)
+    others = [cell(1.0, 0.5, 0.5, accuracy=0.89), cell(10.0, 0.5, 0.5, accuracy=0.87)]
+    assert gap_interval(others, tuned) == pytest.approx((2.0, 2.0))
 
 
 def test_the_best_has_the_lowest_validation_loss() -> None:
