@@ -200,6 +200,7 @@ class Layer:
     def _after_closure(self, closure: Callable[..., Any], optimizer: Optimizer, step: Step) -> Callable[..., Any]:
         def measured_closure(*args: Any, **kwargs: Any) -> Any:
             loss = closure(*args, **kwargs)
+            step.evaluations += 1
             if not step.judged:  # a line search calls it again; the first gradients are those of this step
                 self._judge(optimizer, step)
             elif step.taken is not None:

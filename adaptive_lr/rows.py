@@ -143,10 +143,12 @@ class Rows:
     def _compare_weights(self, step: Step, pending: Pending | None, known: dict[str, float]) -> tuple[list[float], ...]:
         """The update-to-weight ratio of a step: on the host into `known` and as a result, on a device into its row.
 
-        The largest goes into the AFTER row where it is exact: of an estimate the laws know nothing.
+        The largest goes into the AFTER row where it is exact: of an estimate the laws know nothing. Nor of a step that
+        was several updates or a line search (L-BFGS), whose size says nothing of the learning rate; but a sweep needs
+        it.
         """
         assert step.weights is not None
-        exact = step.weights.places is None
+        exact = step.weights.places is None and (step.evaluations <= 1 or step.levels.level is not None)
         ratios, step.weights = self.meter.update_ratio.ratios(step.weights), None  # nor keep a copy of the weights
         if ratios is None:
             if exact:

@@ -47,9 +47,10 @@ LOSS_STATISTICS = ("loss_score", "loss_typical", "loss_spread")
 `loss_score` asks for all three."""
 
 UPDATE_STATISTICS = ("update_ratio", "base_lr", "lr_factor")
-"""Known once the update has happened: the largest ‖update‖ / ‖weight‖ over the tensors of two or more dimensions, the
-base learning rate of the update (the largest of the parameter groups), which control has no part in, and what control
-multiplied it by (absent where a law held the learning rate itself)."""
+"""Known once the update has happened: the largest ‖update‖ / ‖weight‖ over the tensors of two or more dimensions
+(absent for a step that called its closure more than once, unless a law held the learning rate), the base learning rate
+of the update (the largest of the parameter groups), which control has no part in, and what control multiplied it by
+(absent where a law held the learning rate itself)."""
 
 SKIPPED = "skipped"
 """1 in the AFTER row of an update that was left out, and absent otherwise: its loss is that of a batch which did

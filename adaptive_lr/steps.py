@@ -29,6 +29,7 @@ class Step:
         changes, flags, taken: what is to be put back at its end.
         lr, base_lr, momentum, base_momentum: of each group, as used and as they were; momenta only where asked for.
         judged: whether its gradients were measured.
+        evaluations: how often it has called its closure; more than once, it is several updates or a line search.
         damp: what the host damped the gradients by.
         measured: what the host measured of them.
         weights: as they were before the update, for the update-to-weight ratio; None where nobody reads it.
@@ -46,6 +47,7 @@ class Step:
     momentum: tuple[float | None, ...] = ()
     base_momentum: tuple[float | None, ...] = ()
     judged: bool = False
+    evaluations: int = 0
     measured: Measured | None = None
     damp: float = 1.0
     weights: Weights | None = None

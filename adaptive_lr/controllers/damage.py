@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
+from statistics import median
 from typing import NamedTuple
 
 from adaptive_lr.controllers.base import Reason
@@ -21,6 +23,16 @@ teach anything teach it at once."""
 HIGH_LOSSES = 3
 """Losses in a row so far above the start (`UNKNOWN_RISE`) that are no bad batch, where updates exceed the target."""
 
+RECENT, KEPT = 5, 12
+"""Losses whose median is compared with the start, and losses from whose differences the noise is taken."""
+
+BEYOND_NOISE = 5.0
+"""Standard errors by which the median of the last losses stands above the start if that is not noise. Mean squares of
+32 products of normal variables vary by half their mean and more: without this bound healthy runs on them were taken
+back within ten updates, 17 of 36."""
+
+NORMAL_DIFFERENCE = 0.9539
+"""Median size of the difference of two normal values, in standard deviations."""
 
 SNAPSHOT_RATIO = 0.2
 """Update-to-weight ratio since the last snapshot from which none replaces it until the watch ends. A run that has made
@@ -44,6 +56,7 @@ class Damage(NamedTuple):
     storm: int = 0  # updates since the first that was larger than STORM_RATIO
     high: int = 0  # losses in a row far above the start, while updates were larger than the target
     nonfinite: int = 0  # losses in a row that were not finite
+    recent: tuple[float, ...] = ()  # the last losses, oldest first; at most KEPT
 
     def add(self, loss: float | None, norm: float | None, ratio: float, rate: float, *, target: float) -> Damage:
         """One update more.
@@ -55,12 +68,12 @@ class Damage(NamedTuple):
             rate: its learning rate.
             target: ratio above which a high loss is no bad batch.
         """
-        midway, watch, gradient, worst, steepest, storm, high, nonfinite = self
+        midway, watch, gradient, worst, steepest, storm, high, nonfinite, recent = self
         harmless, calm = midway or worst <= HARMLESS_RATIO, not storm
         worst, steepest = max(worst, ratio) if ratio < LARGEST_VALUE else LARGEST_VALUE, max(steepest, per(ratio, rate))
         storm = storm + 1 if storm or worst > STORM_RATIO else 0
         if loss is None:
-            return Damage(midway, watch, gradient, worst, steepest, storm)
+            return Damage(midway, watch, gradient, worst, steepest, storm, high, nonfinite, recent)
         usable = is_usable(loss)
         nonfinite = 0 if usable else nonfinite + 1
         if nonfinite != 1:
@@ -68,9 +81,11 @@ class Damage(NamedTuple):
         start = watch.start.mean
         far = watch.started and usable and loss > start + UNKNOWN_RISE * abs(start)
         high = high + 1 if far and worst > target else 0
-        if usable and norm is not None and norm < LARGEST_VALUE:
-            gradient = gradient.add(loss, norm)
-        return Damage(midway, watch, gradient, worst, steepest, storm, high, nonfinite)
+        if usable:
+            recent = (*recent[1 - KEPT :], loss)
+            if norm is not None and norm < LARGEST_VALUE:
+                gradient = gradient.add(loss, norm)
+        return Damage(midway, watch, gradient, worst, steepest, storm, high, nonfinite, recent)
 
     def since(self, ratio: float, rate: float) -> Damage:
         """The same after a snapshot; the last update still counts."""
@@ -89,23 +104,48 @@ class Damage(NamedTuple):
         if loss is None:
             return None
         watch, start = self.watch, self.watch.start.mean
-        if watch.diverged and not math.isfinite(loss):
+        if self.nonfinite > 1:
             return Reason("rescue", "loss", loss, start, f"the loss is {loss}")
-        if watch.diverged:
-            text = f"the smoothed loss rose to {watch.smoothed:.4g}, from {start:.4g} at the start"
-            return Reason("rescue", "loss", loss, start, text)
-        if self.high >= HIGH_LOSSES:
-            text = f"{self.high} losses in a row stand far above {start:.4g} at the start"
+        if watch.diverged and self._beyond_noise:
+            text = f"the smoothed loss rose to {watch.smoothed:.4g}, from {start:.4g} when the watch began"
+            return Reason("rescue", "loss", watch.smoothed, start, text)
+        if self.high >= HIGH_LOSSES and self._beyond_noise:
+            text = f"{self.high} losses in a row stand far above {start:.4g} when the watch began"
             return Reason("rescue", "loss", loss, start, text)
         if setback.found:
             return setback.reason("rescue")
-        if self.storm == STORM_STEPS and not watch.improved:
+        if self.storm == STORM_STEPS and not watch.improved and self._taught_nothing:
             text = f"updates of up to {self.worst:.3g} of the weights' size taught nothing in {STORM_STEPS} updates"
             return Reason("rescue", "loss", watch.smoothed, start, text)
         if self.storm and norm is not None and self.gradient.found:
             text = f"the gradient has vanished, to {norm:.3g} at a loss of {loss:.4g}: the network is dead"
             return Reason("rescue", "grad_norm", norm, self.gradient.threshold(loss), text)
         return None
+
+    @property
+    def _beyond_noise(self) -> bool:
+        """Whether the last losses stand above the start by more than noise and one or two bad batches make of it."""
+        if len(self.recent) < self.watch.start.size + RECENT and len(self.recent) < KEPT:
+            return False
+        return median(self.recent[-RECENT:]) - self.watch.start.mean > BEYOND_NOISE * self._error
+
+    @property
+    def _taught_nothing(self) -> bool:
+        """Whether the last losses stand no lower than the start, where noise lets that be seen."""
+        start = self.watch.start.mean
+        return median(self.recent[-RECENT:]) >= start and 2.0 * self._error <= UNKNOWN_RISE * abs(start)
+
+    @property
+    def _error(self) -> float:
+        """Standard error of the difference between the last losses and the start; infinite where that is not known.
+
+        From the median of successive differences, which neither a trend nor a single leap enters.
+        """
+        size = self.watch.start.size
+        if len(self.recent) < 2 or not size:
+            return math.inf
+        deviation = median(abs(b - a) for a, b in pairwise(self.recent)) / NORMAL_DIFFERENCE
+        return deviation * math.sqrt(1.0 / size + 1.0 / min(RECENT, len(self.recent)))
 
 
 def per(ratio: float, rate: float) -> float:

@@ -27,6 +27,10 @@ zero weights are small (on Rosenbrock's function healthy runs reach 0.97)."""
 BEYOND_DOUBT = 10.0
 """Multiple of `max_ratio` from which an update is cut at once: four times the weights leaves nothing of them."""
 
+BAD_BATCHES = 4
+"""Skipped updates in a row whose losses say nothing of the weights. Skipping them harmed nothing, so waiting costs no
+more than those updates."""
+
 SNAPSHOT_STEPS = 10
 """Updates between two snapshots of an improving run."""
 
@@ -70,8 +74,9 @@ class Rescue(Controller[RescueState]):
       ten times that, or later by all of their size while the loss is not just reaching a new best, or is not finite,
     - the loss, smoothed, stands above its start by half of the fall that was reached (and by more than its noise; see
       `adaptive_lr.controllers.sweep.LossWatch`), or is a quarter above it three times in a row while updates are
-      larger than `target_ratio`, or is not finite twice in a row (a single such loss is a bad batch; so is the loss of
-      a single update that was skipped, whatever it is), or
+      larger than `target_ratio`, and either way the median of its last five values by five standard errors; or
+    - it is not finite twice in a row (a single such loss is a bad batch; so are the losses of up to four updates in a
+      row that were skipped, whatever they are), or
     - the mean of the last 24 losses stands significantly above the best such mean
       (`adaptive_lr.controllers.setback.Setback`), or
     - 20 updates after the first one larger than 0.14 of the weights, the loss does not stand below its start, or
@@ -81,8 +86,9 @@ class Rescue(Controller[RescueState]):
 
     Large updates destroy networks while their loss still falls, but they are what a linear model or one with unscaled
     targets needs. So the first of them raises a suspicion: the run goes on for ten updates, is then taken back and cut,
-    and where as many updates later the loss is clearly higher than it was without the cut, the cut is lifted and ratios
-    are no longer judged (`adaptive_lr.controllers.suspicion`). Without snapshots it is cut at once.
+    and where as many updates later the loss is clearly higher than it was without the cut, or too noisy to tell and the
+    update not that large, the cut is lifted and ratios are no longer judged (`adaptive_lr.controllers.suspicion`).
+    Without snapshots it is cut at once.
 
     Then parameters and optimizer state go back to the snapshot, and the factor is cut to where no update since would
     have been larger than `target_ratio` of the weights, at least to a third. While the base goes on rising, the
@@ -163,15 +169,15 @@ class Rescue(Controller[RescueState]):
             state = self._higher(state, base, statistics.step)
         if SKIPPED in statistics.values:
             skipped = state.skipped + 1
-            if skipped == 1:
-                loss = None  # of a bad batch that did no harm; the next loss tells whether it was the weights
+            if skipped <= BAD_BATCHES:
+                loss = None  # of a bad batch that did no harm; later losses tell whether it was the weights
         setback, usable = state.setback, loss is not None and is_usable(loss)
         if loss is not None and usable and not state.settling:
             setback = setback.add(loss)
         state = state._replace(setback=setback, base=base, skipped=skipped)
         if not state.watching:
             return self._backed_off(state) if usable and setback.found else (state, self._standing(state))
-        ratio, rate = statistics.values.get("update_ratio", 0.0), base * state.factor
+        ratio, rate, standing = statistics.values.get("update_ratio", 0.0), base * state.factor, state.factor
         state, reasons = self._held(state, ratio, following)
         if state.suspicion.under_way:
             state = state._replace(suspicion=state.suspicion.add(loss))
@@ -182,9 +188,9 @@ class Rescue(Controller[RescueState]):
         state = state._replace(damage=damage, age=state.age + 1, quiet=state.quiet + 1)
         reason = self._too_large(state, ratio) or damage.reason(loss, norm, state.setback)
         if reason is not None:
-            return self._cut(state, reason, following)
+            return self._cut(state, reason, following, standing)
         if state.suspicion.due:
-            return self._judged(state, following, reasons)
+            return self._judged(state, following, standing, reasons)
         if self._suspects(state, ratio):
             ceiling = state.base * state.factor * self._share(state)
             state = state._replace(suspicion=state.suspicion.raised(ceiling, state.factor, state.age))
@@ -209,20 +215,20 @@ class Rescue(Controller[RescueState]):
         return unknown and state.quiet <= RISING_STEPS and self.max_ratio <= ratio < BEYOND_DOUBT * self.max_ratio
 
     def _judged(
-        self, state: RescueState, following: float, reasons: tuple[Reason, ...]
+        self, state: RescueState, following: float, standing: float, reasons: tuple[Reason, ...]
     ) -> tuple[RescueState, Adjustment]:
-        """The cut that is to be compared, or what the comparison says."""
+        """The cut that is to be compared, or what the comparison says; `standing` is the factor before this row."""
         suspicion, worst = state.suspicion, state.damage.worst
         if suspicion.stage == WAITS:
             text = f"updates changed the weights by up to {worst:.3g} of their size; cut, to compare {GRANTED} more"
             reason = Reason("rescue", "update_ratio", worst, self.max_ratio, text)
-            return self._cut(state, reason, following, compare=True)
+            return self._cut(state, reason, following, standing, compare=True)
         if not suspicion.mistaken:
             state = state._replace(suspicion=Suspicion(CONFIRMED))
             return state, Adjustment(factor=state.factor, reasons=reasons)
         before, after, factor = suspicion.first.mean, suspicion.second.mean, suspicion.factor
         text = f"the mean loss came to {after:.4g}, without the cut to {before:.4g}: "
-        text += f"factor {state.factor:.4g} -> {factor:.4g}"
+        text += f"factor {standing:.4g} -> {factor:.4g}"
         reason = Reason("clear", "loss", after, before, text)
         state = state._replace(suspicion=Suspicion(CLEARED), factor=factor, hold=Hold())
         return state, Adjustment(factor=factor, reasons=(reason,))
@@ -236,7 +242,8 @@ class Rescue(Controller[RescueState]):
         factor = hold.factor(state.factor, following, self.min_factor) if following > 0.0 else state.factor
         if factor == state.factor:
             return state if hold is state.hold else state._replace(hold=hold), ()
-        text = f"the learning rate is held at {hold.ceiling:.4g} (base {following:.4g}): "
+        text = f"after a cut the learning rate is held at {hold.ceiling:.4g}, where updates are to stay below "
+        text += f"{self.target_ratio:.3g} of the weights (the last: {ratio:.3g}; base {following:.4g}): "
         text += f"factor {state.factor:.4g} -> {factor:.4g}"
         reason = Reason("hold", "update_ratio", ratio, self.target_ratio, text)
         return state._replace(hold=hold, factor=factor), (reason,)
@@ -254,7 +261,7 @@ class Rescue(Controller[RescueState]):
         return Reason("rescue", "update_ratio", ratio, bound, text)
 
     def _cut(
-        self, state: RescueState, reason: Reason, following: float, *, compare: bool = False
+        self, state: RescueState, reason: Reason, following: float, standing: float, *, compare: bool = False
     ) -> tuple[RescueState, Adjustment]:
         rate, suspected = state.base * state.factor, state.suspicion.stage == WAITS
         by_ratio = reason.statistic == "update_ratio"
@@ -266,8 +273,8 @@ class Rescue(Controller[RescueState]):
         # The base may rise before the next update, which is not to see more than the ceiling.
         factor = max(state.factor * cut * (state.base / following if following else 1.0), self.min_factor)
         done = "back to the last snapshot, " if self.snapshots else ""
-        changes = self.snapshots or factor != state.factor
-        reasons = (_with_factors(reason, done, state.factor, factor),) if changes else ()
+        changes = self.snapshots or factor != standing
+        reasons = (_with_factors(reason, done, standing, factor),) if changes else ()
         state = RescueState(
             factor=factor,
             hold=hold,
@@ -275,7 +282,7 @@ class Rescue(Controller[RescueState]):
             settling=SETTLE,
             base=state.base,
             peak=state.peak,
-            suspicion=state.suspicion.cut(compare=compare),
+            suspicion=state.suspicion.cut(compare=compare, worst=state.damage.worst / self.max_ratio),
         )
         return state, Adjustment(factor=factor, rewind=self.snapshots, reasons=reasons)
 

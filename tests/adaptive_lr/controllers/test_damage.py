@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from adaptive_lr.controllers.damage import SNAPSHOT_RATIO, Damage, per
@@ -55,7 +56,45 @@ def test_midway_through_a_run_one_low_loss_is_not_the_start() -> None:
         midway = midway.add(loss, None, ratio, 1.0, target=0.1)
         assert midway.reason(loss, None, Setback()) is None
     assert midway.watch.start.size == 5
-    assert after(rows[:4]).reason(1.1, None, Setback()) is not None  # at initialisation it is
+    assert after(rows).watch.start.size == 1  # at initialisation it is
+
+
+def test_noise_as_large_as_the_loss_is_taken_for_damage_in_less_than_a_twentieth_of_runs() -> None:
+    """Of 400 runs of 60 updates."""
+    values = np.square(np.random.default_rng(0).standard_normal((2, 400, 60, 32)).prod(axis=0)).mean(axis=-1)
+    found = 0
+    for losses in values.tolist():
+        damage, alarmed = Damage(), False
+        for t, loss in enumerate(losses):
+            damage = damage.add(loss, None, 0.01 if t < 2 else 0.2, 1.0, target=0.1)
+            alarmed = alarmed or damage.reason(loss, None, Setback()) is not None
+        found += alarmed
+    assert found < 20
+
+
+def test_a_loss_that_leaves_its_noise_for_good_is_damage_within_eight_updates() -> None:
+    """From 1 to 5, where single losses vary by a half."""
+    noise = np.random.default_rng(0).standard_normal((200, 40)) * 0.5
+    delays = []
+    for series in noise:
+        damage = Damage()
+        for t, value in enumerate(series.tolist()):
+            loss = value + (1.0 if t < 20 else 5.0)
+            damage = damage.add(loss, None, 0.01 if t < 5 else 0.2, 1.0, target=0.1)
+            if damage.reason(loss, None, Setback()) is not None:
+                delays.append(t - 19)
+                break
+    assert len(delays) == 200
+    assert np.quantile(delays, 0.95) <= 8
+    assert min(delays) > 0
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_one_or_two_bad_batches_are_no_damage(count: int) -> None:
+    """Whatever their losses, and however exact the others."""
+    rows = [*[(2.0, 0.2)] * 10, *[(1e4, 0.2)] * count, *[(2.0, 0.2)] * 20]
+    for length in range(10, len(rows)):
+        assert after([(2.1, 0.01)] * 5 + rows[:length]).reason(rows[length - 1][0], None, Setback()) is None
 
 
 @pytest.mark.parametrize(
@@ -63,7 +102,7 @@ def test_midway_through_a_run_one_low_loss_is_not_the_start() -> None:
     [
         ([(2.0, 0.01)] * 6 + [(math.nan, 0.01)] * 2, "loss", "the loss is nan"),
         ([(2.0, 0.01)] * 6 + [(2.0 + t, 0.01) for t in range(9)], "loss", "rose to"),
-        ([(16.9, 0.2), (2.0, 0.2), (22.0, 0.2), (22.0, 0.2), (22.0, 0.2)], "loss", "3 losses in a row"),
+        ([(16.9, 0.2), (2.0, 0.2), *[(22.0, 0.2)] * 6], "loss", "6 losses in a row"),
         ([(2.3, 0.2)] * 20, "loss", "taught nothing in 20 updates"),
     ],
 )
