@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
@@ -16,6 +17,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from adaptive_lr import optimizers
 from adaptive_lr.base_schedule import CallableSchedule, base_schedule
 from adaptive_lr.controllers import Composition, Controller, compose, guarded
+from adaptive_lr.controllers.arguments import check_flag
 from adaptive_lr.deferred import DeviceMeter
 from adaptive_lr.deliberation import Decisions, Deliberation
 from adaptive_lr.lag import read_back
@@ -83,12 +85,14 @@ class AdaptiveLR:
 
     Raises:
         TypeError: an argument is of the wrong kind.
-        ValueError: the optimizer is under control already, `lag` is negative, `update_ratios_every` is below 1, the
-            scheduler belongs to another optimizer or needs a metric (`ReduceLROnPlateau`), a controller that sweeps
-            the learning rate is asked to do so in shadow, or on an optimizer that remembers its largest learning rate,
-            or a `lag` is asked for on a GPU with a controller whose damping and skipping only the host knows (see
-            `Controller.reflex`); or the processes differ in what must be alike (controllers, lag, shadow, optimizer,
-            parameters), or parameters are spread over processes that are not in `process_group`.
+        ValueError: the optimizer is under control already or has a learning rate that is not finite (or none above
+            0 where a controller sweeps it), `schedule` gives a factor that is not finite or below 0, `lag` is
+            negative, `update_ratios_every` is below 1, `trace` is empty or a file, the scheduler belongs to another
+            optimizer or needs a metric (`ReduceLROnPlateau`), a controller that sweeps the learning rate is asked to do
+            so in shadow, or on an optimizer that remembers its largest learning rate, or a `lag` is asked for on a GPU
+            with a controller whose damping and skipping only the host knows (see `Controller.reflex`); or the processes
+            differ in what must be alike (controllers, lag, shadow, optimizer, parameters), or parameters are spread
+            over processes that are not in `process_group`.
     """
 
     def __init__(
@@ -111,6 +115,8 @@ class AdaptiveLR:
                 "detach() the other control first"
             )
         composition = guarded() if controllers is None else compose(controllers)
+        check_flag("shadow", shadow)
+        _check_rates(optimizer, composition)
         reading = read_back(lag, optimizer, composition, shadow=shadow)
         limits = optimizers.limits(optimizer)
         if composition.holds_lr:
@@ -131,7 +137,7 @@ class AdaptiveLR:
             wanted = wanted._replace(requires=wanted.requires | {"grad_norm", "grad_score"})
         if ranks is not None:
             wanted = ranks.join(_terms(optimizer, composition, lag=reading.lag, shadow=shadow), parameters, wanted)
-        self._deliberation = Deliberation(composition, trace=recorder)
+        self._deliberation = Deliberation(composition)
         meter = Meter(
             wanted.requires,
             per_group=wanted.per_group,
@@ -140,7 +146,9 @@ class AdaptiveLR:
         device = None
         if reading.reflex is not None:
             device = DeviceMeter(meter, reading.reflex, acts=reading.acts, device=parameters[0].device)
-        self._rows = Rows(self._deliberation, meter, lag=reading.lag, device=device, ranks=ranks)
+        self._rows = Rows(
+            self._deliberation, meter, lag=reading.lag, device=device, ranks=ranks, traced=recorder is not None
+        )
         self._layer = Layer(
             self._rows,
             limits=limits,
@@ -151,14 +159,15 @@ class AdaptiveLR:
             tensors_every=wanted.tensors_every,
         )
         self._optimizer = weakref.ref(optimizer)
-        if recorder is not None:
-            recorder.begin(_header(optimizer, composition, lag=reading.lag, shadow=shadow))
         self._layer.attach(optimizer)
         try:
-            self._rows.start(self._start_values(optimizer, composition))
+            start = self._rows.start(self._start_values(optimizer, composition))
             self._do_as_asked(optimizer)
             if isinstance(self._schedule, CallableSchedule):
                 self._schedule.apply(optimizer)
+            if recorder is not None:  # last: what is refused must not hide the run before it in the same directory
+                header = _header(optimizer, composition, lag=reading.lag, shadow=shadow)
+                self._deliberation.begin_trace(recorder, header, start)
         except BaseException:
             self.detach()
             raise
@@ -273,7 +282,11 @@ class AdaptiveLR:
 
         Raises:
             TypeError: `state` is no mapping.
-            ValueError: it is of another version, of other controllers, or not one of `AdaptiveLR`; nothing is changed.
+            ValueError: it is of another version, of other controllers (or one that judged another metric), or not one
+                of `AdaptiveLR`; nothing is changed.
+
+        Warns:
+            UserWarning: a controller has other settings than the one whose state is loaded.
         """
         if not isinstance(state, Mapping):
             raise TypeError(f"state must be a mapping from AdaptiveLR.state_dict(), got {type(state).__name__}")
@@ -372,6 +385,22 @@ def _every(name: str, every: int | None) -> int:
     if every < 1:
         raise ValueError(f"{name} must be at least 1 update, got {every}")
     return every
+
+
+def _check_rates(optimizer: Optimizer, composition: Composition) -> None:
+    """Refuse learning rates that nothing can multiply (None is an optimizer that makes its own)."""
+    for index, group in enumerate(optimizer.param_groups):
+        for name in ("lr", "initial_lr", "max_lr"):
+            rate = group.get(name)
+            if rate is not None and not math.isfinite(as_float(rate)):
+                raise ValueError(
+                    f"optimizer must have finite learning rates, got {name}={as_float(rate)} in group {index}"
+                )
+    rates = [optimizers.reference_lr(group) for group in optimizer.param_groups]
+    if composition.holds_lr and not any(rate > 0.0 for rate in rates):
+        raise ValueError(
+            f"optimizer must have a learning rate > 0 in some group where a controller sweeps it, got {rates}"
+        )
 
 
 def _check_sweep(composition: Composition, limits: optimizers.Limits, *, shadow: bool) -> None:

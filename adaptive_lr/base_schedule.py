@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -51,8 +52,14 @@ class CallableSchedule:
         self.apply(optimizer)
 
     def apply(self, optimizer: Optimizer) -> None:
-        """Write the base of this step into the groups."""
-        factor = number(self._schedule(self._count), "the factor that schedule gives")
+        """Write the base of this step into the groups.
+
+        Raises:
+            TypeError, ValueError: the schedule gives no finite number >= 0; no group is changed.
+        """
+        factor = number(self._schedule(self._count), f"the factor that schedule gives at step {self._count}")
+        if not 0.0 <= factor < math.inf:
+            raise ValueError(f"schedule must give a factor that is finite and >= 0, got {factor} at step {self._count}")
         momentum = None if self._momentum is None else self._momentum(self._count)
         for index, group in enumerate(optimizer.param_groups):
             if "initial_lr" not in group:

@@ -6,14 +6,17 @@ Knows nothing of optimizers or tensors: rows in, levels and reflexes out.
 from __future__ import annotations
 
 import dataclasses
+import json
+import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, overload
 
+from adaptive_lr.controllers.base import Controller, configuration
 from adaptive_lr.controllers.composition import Composition, CompositionState, Decision, Outcome
 from adaptive_lr.plain import check_keys, from_plain, to_plain
 from adaptive_lr.statistics import Phase, Statistics
-from adaptive_lr.trace import Trace, Update, UpdateRatios
+from adaptive_lr.trace import Header, Trace, Update, UpdateRatios
 
 MAX_DECISIONS = 1000
 """Decisions kept in memory and in checkpoints; the trace has all of them."""
@@ -55,12 +58,11 @@ class Deliberation:
 
     Args:
         composition: the laws.
-        trace: where rows and decisions are recorded, or None.
     """
 
-    def __init__(self, composition: Composition, *, trace: Trace | None) -> None:
+    def __init__(self, composition: Composition) -> None:
         self.composition = composition
-        self.trace = trace
+        self.trace: Trace | None = None
         self.should_stop = False
         self.rows = 0  # given to the laws so far
         self.sees_before = composition.holds_lr or any(c.phase is Phase.BEFORE for c in composition)
@@ -77,6 +79,13 @@ class Deliberation:
     def decisions(self) -> Decisions:
         """The latest decisions and their total number."""
         return Decisions(tuple(self._decisions), self._total)
+
+    def begin_trace(self, trace: Trace, header: Header, start: Statistics) -> None:
+        """Record from now on: the header first, then the START row, which the laws have seen, and what they decided."""
+        trace.begin(header)
+        trace.record(start)
+        trace.record_decisions(self._decisions)
+        self.trace = trace
 
     def consider(self, row: Statistics, first: int) -> Outcome:
         """Give a row to the laws.
@@ -149,8 +158,8 @@ class Deliberation:
         """Everything the laws know, as plain values."""
         return {
             "controllers": [
-                {"name": name, "state": to_plain(state)}
-                for name, state in zip(self.composition.names, self._state.states, strict=True)
+                {"name": name, "settings": _settings(law), "state": to_plain(state)}
+                for name, law, state in zip(self.composition.names, self.composition, self._state.states, strict=True)
             ],
             "factors": list(self._state.factors),
             "momenta": list(self._state.momenta),
@@ -169,6 +178,9 @@ class Deliberation:
 
         Raises:
             ValueError: the state is of other controllers, or of another shape.
+
+        Warns:
+            UserWarning: a controller has other settings than the one whose state is loaded.
         """
         check_keys("deliberation", state, self.state_dict())
         names = tuple(entry["name"] for entry in state["controllers"])
@@ -181,6 +193,8 @@ class Deliberation:
             from_plain(template, entry["state"])
             for template, entry in zip(templates, state["controllers"], strict=True)
         )
+        for law, entry in zip(self.composition, state["controllers"], strict=True):
+            _compare_settings(law, entry["name"], entry["settings"])
         levels = Levels(1.0, 1.0, (), None)
         standing = (tuple(state[name]) for name in ("factors", "momenta", "levels"))
         self._state = CompositionState(states, *standing)
@@ -192,6 +206,29 @@ class Deliberation:
         self.rows = state["rows"]
         self._decisions = deque((_decision_from_plain(d) for d in state["decisions"]), maxlen=MAX_DECISIONS)
         self._total = state["decisions_total"]
+
+
+def _settings(law: Controller[Any]) -> dict[str, str]:
+    """The configuration of a law, each setting as JSON; of what JSON cannot hold, its type."""
+    if not hasattr(law, "__dataclass_fields__"):
+        return {}
+    return {
+        name: json.dumps(value, default=lambda unknown: type(unknown).__name__)
+        for name, value in configuration(law).items()
+    }
+
+
+def _compare_settings(law: Controller[Any], name: str, saved: Mapping[str, str]) -> None:
+    attached = _settings(law)
+    differ = [setting for setting in attached.keys() | saved.keys() if attached.get(setting) != saved.get(setting)]
+    if not differ:
+        return
+    told = ", ".join(f"{s}={saved.get(s)} (attached: {attached.get(s)})" for s in sorted(differ))
+    if law.state_settings & set(differ):
+        raise ValueError(f"the state must be of the attached controllers, got that of {name} with {told}")
+    warnings.warn(
+        f"{name} goes on with other settings than those of the state that is loaded: {told}", UserWarning, stacklevel=5
+    )
 
 
 def _decision_to_plain(decision: Decision) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from adaptive_lr import suggestions as rules
 from adaptive_lr.adaptive import AdaptiveLR
+from adaptive_lr.controllers.arguments import check_count, check_number
 from adaptive_lr.controllers.range_state import SWEEP, RangeTestState
 from adaptive_lr.controllers.range_test import RangeTest
 from adaptive_lr.layer import is_controlled
@@ -128,18 +129,25 @@ def range_test(
         progress: called after each update with the number done and `steps`.
 
     Raises:
-        TypeError, ValueError: an argument is of the wrong kind or out of its range, the optimizer is under control or
+        TypeError, ValueError: an argument is of the wrong kind or out of its range, the optimizer holds no parameter of
+            the model (or of a loss that is a module), is under control, or
             cannot bear a sweep (it remembers its largest learning rate, or steps only with a closure), or `batches` is
             empty or does not give pairs.
         Exception: whatever `model`, `loss_fn` or `batches` raise.
     """
-    _check_numbers(start_lr=start_lr, end_lr=end_lr)
+    check_number("start_lr", start_lr, "(0, inf)")
+    check_number("end_lr", end_lr, "(0, inf)")
     if end_lr <= start_lr:
         raise ValueError(f"end_lr must be above start_lr, got start_lr={start_lr}, end_lr={end_lr}")
-    _check_counts(steps=(steps, 2), accumulate=(accumulate, 1))
-    if total_steps is not None:
-        _check_counts(total_steps=(total_steps, 1))
+    check_count("steps", steps, 2)
+    check_count("accumulate", accumulate)
+    check_count("total_steps", total_steps, optional=True)
     _check_kinds(model, optimizer, loss_fn, batches, scaler)
+    if autocast is not None and not (hasattr(autocast, "__enter__") and hasattr(autocast, "__exit__")):
+        raise TypeError(f"autocast must be a context manager or None, got {autocast!r}")
+    if progress is not None and not callable(progress):
+        raise TypeError(f"progress must be callable or None, got {progress!r}")
+    _check_belongs(model, loss_fn, optimizer)
     widest, reference = _reference(optimizer)
     law = RangeTest(
         # The share bounds sweeps that are part of a run; this one is not.
@@ -295,20 +303,11 @@ def _reference(optimizer: Optimizer) -> tuple[int, float]:
     return index, references[index]
 
 
-def _check_numbers(**given: object) -> None:
-    for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise TypeError(f"{name} must be a number, got {value!r}")
-        if not 0.0 < value < math.inf:
-            raise ValueError(f"{name} must be finite and > 0, got {value}")
-
-
-def _check_counts(**given: tuple[object, int]) -> None:
-    for name, (value, least) in given.items():
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(f"{name} must be an integer, got {value!r}")
-        if value < least:
-            raise ValueError(f"{name} must be >= {least}, got {value}")
+def _check_belongs(model: nn.Module, loss_fn: object, optimizer: Optimizer) -> None:
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    modules = (model, loss_fn) if isinstance(loss_fn, nn.Module) else (model,)
+    if not any(id(parameter) in held for module in modules for parameter in module.parameters()):
+        raise ValueError(f"optimizer must hold parameters of the model, got one of others ({type(optimizer).__name__})")
 
 
 def _check_kinds(model: object, optimizer: object, loss_fn: object, batches: object, scaler: object) -> None:

@@ -26,6 +26,8 @@ def metrics_of(given: Any, argument: str) -> dict[str, float | torch.Tensor]:
     for name, value in given.items():
         if not isinstance(name, str):
             raise TypeError(f"names of metrics must be strings, got {name!r}")
+        if not name:
+            raise ValueError("names of metrics must not be empty, got ''")
         if name in MEASURED_STATISTICS:
             raise ValueError(f"metric {name!r} has the name of a statistic that is measured here; give it another name")
         metrics[name] = _value(value, name)
@@ -48,6 +50,8 @@ def _value(value: Any, name: str) -> float | torch.Tensor:
         if value.numel() != 1 or value.is_complex():
             raise ValueError(f"{name} must be a number or a real tensor of one element, got shape {tuple(value.shape)}")
         return value.detach()
+    if isinstance(value, bool):
+        raise TypeError(f"{name} must be a number or a tensor of one element, got {value}")
     if isinstance(value, Real) or (hasattr(value, "__float__") and not isinstance(value, str)):
         try:
             return float(value)

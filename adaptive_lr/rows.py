@@ -16,6 +16,7 @@ only when its row is read.
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
@@ -39,6 +40,9 @@ from adaptive_lr.steps import Step
 from adaptive_lr.trace import Update, UpdateRatios
 from adaptive_lr_kernels.reflex import Judgement
 
+UNREPORTED_UPDATES = 20
+"""Updates from the start without a `control.step` or `observe` after which a user is told of it."""
+
 
 class Rows:
     """The rows of one optimizer's steps.
@@ -49,6 +53,7 @@ class Rows:
         lag: updates between a row and the first update that decisions on it act on, beyond the next one.
         device: measures and judges where rows are read with the lag; None: all rows are read at once.
         ranks: the processes that decide as one, or None.
+        traced: whether there is a trace, or will be.
     """
 
     def __init__(
@@ -59,6 +64,7 @@ class Rows:
         lag: int,
         device: DeviceMeter | None,
         ranks: Ranks | None = None,
+        traced: bool = False,
     ) -> None:
         self.meter = meter
         self.lag = lag
@@ -68,10 +74,11 @@ class Rows:
         self._deliberation = deliberation
         self._device = device
         self._ranks = ranks
-        self._traced = deliberation.trace is not None
+        self._traced = traced
         self._ring = Ring(lag + 2)
         self._read_at_once = 0
         self._told_stalls = 0  # by the trace
+        self._ask_at = UNREPORTED_UPDATES  # the call at which something must have been reported; -1: something was
         self._open: Pending | None = None  # the last step on the device; `control.step` may still add to its row
         self._waiting: deque[Pending] = deque()
         self._latest: Measured | None = None  # of the last update read, until an AFTER row takes it
@@ -124,6 +131,8 @@ class Rows:
     def complete(self, step: Step) -> None:
         """A step has ended as it should."""
         self.calls += 1
+        if self.calls == self._ask_at:
+            self._warn_unreported()
         if step.overflow:
             return
         pending = self._open
@@ -166,6 +175,7 @@ class Rows:
 
     def report(self, metrics: Mapping[str, float | Tensor]) -> None:
         """`control.step` was called: the row of the last update is whole."""
+        self._ask_at = -1
         if self._device is None:
             self._consider_after({name: float(value) for name, value in metrics.items()}, self._first(self.calls))
             return
@@ -181,17 +191,31 @@ class Rows:
         self._close()
         self._read_due()
 
-    def start(self, values: dict[str, float]) -> None:
+    def start(self, values: dict[str, float]) -> Statistics:
         """The row before the first update, for which there is nothing to wait."""
-        self._deliberation.consider(Statistics(0, Phase.START, values), 0)
+        row = Statistics(0, Phase.START, values)
+        self._deliberation.consider(row, 0)
+        return row
 
     def observe(self, metrics: dict[str, float]) -> None:
         """An evaluation: the laws see it at once, after all rows before it."""
+        self._ask_at = -1
         self.read_all()
         row = Statistics(self.updates, Phase.OBSERVATION, metrics)
         if self._ranks is not None:
             row = self._ranks.agree(row)
         self._deliberation.consider(row, self._first(self.calls))
+
+    def _warn_unreported(self) -> None:
+        laws = self._deliberation.composition
+        idle = [name for name, law in zip(laws.names, laws, strict=True) if law.phase is Phase.AFTER]
+        if idle:
+            warnings.warn(
+                f"control.step(loss) was not called in {UNREPORTED_UPDATES} updates, and without it {', '.join(idle)} "
+                "cannot act: call it once per update, after optimizer.step()",
+                UserWarning,
+                stacklevel=2,
+            )
 
     # ---------------------------------------------------------------- reading back
 
@@ -343,5 +367,7 @@ class Rows:
         check_keys("rows", state, self.state_dict())
         self.updates = state["updates"]
         self.calls = state["calls"]
+        if self._ask_at >= 0:
+            self._ask_at = self.calls + UNREPORTED_UPDATES
         latest = state["latest"]
         self._latest = None if latest is None else (dict(latest[0]), tuple(dict(group) for group in latest[1]))

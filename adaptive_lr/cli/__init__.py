@@ -187,12 +187,13 @@ def plot(schedule: tuple[str, ...], steps: int, output: Path) -> None:
 
 @main.command(short_help="Say what a run changed, when and why.", epilog=EXPLAIN_EXAMPLES)
 @click.argument("run", type=click.Path(path_type=Path))
-def explain(run: Path) -> None:
+@click.option("--all", "every", is_flag=True, help="Tell every decision with its own reason.")
+def explain(run: Path, every: bool) -> None:
     """Say in words what control changed in a run, when and why, from the trace it left in a folder."""
     from adaptive_lr import trace
 
     try:
-        text = trace.explain(trace.read_trace(run))
+        text = trace.explain(trace.read_trace(run), every=every)
     except (ValueError, TypeError) as error:
         raise click.ClickException(str(error)) from error
     click.echo(text)

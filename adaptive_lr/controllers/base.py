@@ -76,12 +76,15 @@ class Controller(ABC, Generic[State]):
             `Phase.AFTER`: sees the AFTER rows (the whole step) and the OBSERVATION rows.
             Every law first sees one empty START row.
         holds_lr: whether the law may hold the learning rate itself (`Adjustment.level`).
+        state_settings: names of the settings without which a saved state means nothing (what was judged): it is not
+            loaded into a law in which they differ.
         per_group: whether the law reads `statistics.groups`; otherwise groups may be left unmeasured.
     """
 
     phase: ClassVar[Phase] = Phase.AFTER
     holds_lr: ClassVar[bool] = False
     per_group: ClassVar[bool] = False
+    state_settings: ClassVar[frozenset[str]] = frozenset()
 
     @property
     def name(self) -> str:

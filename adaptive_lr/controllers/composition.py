@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from adaptive_lr.controllers.arguments import check_number
 from adaptive_lr.controllers.base import Adjustment, Controller, Reason
 from adaptive_lr.statistics import MEASURED_STATISTICS, Phase, Statistics
 
@@ -86,7 +87,7 @@ class Composition:
         max_factor: upper bound of the total factor, > 0.
 
     Raises:
-        TypeError: something is not a `Controller`.
+        TypeError: something is not a `Controller`, or a bound is no number.
         ValueError: the bounds are not 0 <= min_factor <= max_factor, or a law requires an unknown statistic.
     """
 
@@ -105,7 +106,9 @@ class Composition:
                     f"controller {controller.name} requires {sorted(unknown)}, which nothing measures; "
                     f"measured statistics are {sorted(MEASURED_STATISTICS)}"
                 )
-        if not 0.0 <= self.min_factor <= self.max_factor or self.max_factor <= 0.0:
+        check_number("min_factor", self.min_factor, "[0, inf]")
+        check_number("max_factor", self.max_factor, "(0, inf]")
+        if self.min_factor > self.max_factor:
             raise ValueError(
                 "bounds must satisfy 0 <= min_factor <= max_factor and max_factor > 0, "
                 f"got min_factor={self.min_factor}, max_factor={self.max_factor}"
@@ -282,7 +285,8 @@ def compose(controllers: Controller[Any] | Composition | Iterable[Controller[Any
         return controllers
     if isinstance(controllers, Controller):
         return Composition((controllers,))
-    if not isinstance(controllers, Iterable):
+    given: object = controllers
+    if isinstance(given, str) or not isinstance(given, Iterable):
         raise TypeError(f"controllers must be a Controller or an iterable of them, got {controllers!r}")
     return Composition(tuple(controllers))
 

@@ -7,6 +7,7 @@ import sys
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
+from adaptive_lr.controllers.arguments import check_count, check_number
 from adaptive_lr.controllers.base import Adjustment, Controller, Reason
 from adaptive_lr.controllers.levels import check_levels, deeper, factor_at
 from adaptive_lr.series import NORM_SPREAD_FLOOR, NORM_WARMUP, NORM_WINDOW
@@ -73,7 +74,7 @@ class GradientSpike(Controller[GradientSpikeState]):
             `torch.nn.utils.clip_grad_norm_`. None: do not.
 
     Raises:
-        ValueError: an argument is out of its range.
+        TypeError, ValueError: an argument is no number, or out of its range.
     """
 
     phase: ClassVar[Phase] = Phase.BEFORE
@@ -90,19 +91,18 @@ class GradientSpike(Controller[GradientSpikeState]):
     clip: float | None = None
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.damp_above <= self.skip_above:
+        check_number("damp_above", self.damp_above, "(0, inf]")
+        check_number("skip_above", self.skip_above, "(0, inf]")
+        if self.damp_above > self.skip_above:
             raise ValueError(
                 "damp_above and skip_above must satisfy 0 < damp_above <= skip_above, "
                 f"got {self.damp_above} and {self.skip_above}"
             )
         for name in ("spike_limit", "spike_memory", "recover_after", "stop_after"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
+            check_count(name, getattr(self, name))
         check_levels(backoff=self.backoff, min_factor=self.min_factor)
-        if not 0.0 <= self.momentum <= 1.0:
-            raise ValueError(f"momentum must be in [0, 1], got {self.momentum}")
-        if self.clip is not None and not 0.0 < self.clip < math.inf:
-            raise ValueError(f"clip must be finite and > 0, or None, got {self.clip}")
+        check_number("momentum", self.momentum, "[0, 1]")
+        check_number("clip", self.clip, "(0, inf)", optional=True)
 
     @property
     def requires(self) -> frozenset[str]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 
+from adaptive_lr.controllers.arguments import check_number
+
 
 def factor_at(depth: int, *, backoff: float, min_factor: float) -> float:
     """The factor with `depth` half back-offs in force: ``backoff ** (depth / 2)``, at least `min_factor`."""
@@ -28,9 +30,8 @@ def check_levels(*, backoff: float, min_factor: float) -> None:
     """Validate the two settings.
 
     Raises:
+        TypeError: one is no number.
         ValueError: `backoff` is not in (0, 1), or `min_factor` is not in (0, 1].
     """
-    if not 0.0 < backoff < 1.0:
-        raise ValueError(f"backoff must be in (0, 1), got {backoff}")
-    if not 0.0 < min_factor <= 1.0:
-        raise ValueError(f"min_factor must be in (0, 1], got {min_factor}")
+    check_number("backoff", backoff, "(0, 1)")
+    check_number("min_factor", min_factor, "(0, 1]")

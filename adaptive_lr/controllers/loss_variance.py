@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import NamedTuple
 
+from adaptive_lr.controllers.arguments import check_count, check_number
 from adaptive_lr.controllers.base import Adjustment, Controller, Reason
 from adaptive_lr.controllers.levels import check_levels, deeper, factor_at
 from adaptive_lr.series import Fit, Line, is_usable
@@ -90,7 +91,7 @@ class LossVariance(Controller[LossVarianceState]):
         min_factor: lower bound of this law's factor, in (0, 1]. At 1/1024, ten brakes: a peak three decades too large.
 
     Raises:
-        ValueError: an argument is out of its range.
+        TypeError, ValueError: an argument is no number, or out of its range.
     """
 
     window: int = 64
@@ -99,11 +100,11 @@ class LossVariance(Controller[LossVarianceState]):
     min_factor: float = 1.0 / 1024.0
 
     def __post_init__(self) -> None:
-        if self.window < 4 * BLOCKS or self.window % BLOCKS:
+        check_count("window", self.window, 4 * BLOCKS)
+        if self.window % BLOCKS:
             raise ValueError(f"window must be a multiple of {BLOCKS} and at least {4 * BLOCKS}, got {self.window}")
         check_levels(backoff=self.backoff, min_factor=self.min_factor)
-        if not 1.0 < self.growth < math.inf:
-            raise ValueError(f"growth must be finite and > 1, got {self.growth}")
+        check_number("growth", self.growth, "(1, inf)")
 
     def init(self) -> LossVarianceState:
         """Nothing seen, factor 1."""

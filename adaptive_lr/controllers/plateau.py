@@ -6,10 +6,11 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate, repeat, takewhile
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 from scipy.special import stdtrit
 
+from adaptive_lr.controllers.arguments import check_count, check_number
 from adaptive_lr.controllers.base import Adjustment, Controller, Reason
 from adaptive_lr.series import MOST_BLOCKS, Blocks, Fit, Line, growing_fits, is_usable
 from adaptive_lr.statistics import Phase, Statistics
@@ -75,8 +76,10 @@ class Plateau(Controller[PlateauState]):
             progress.
 
     Raises:
-        ValueError: an argument is out of its range.
+        TypeError, ValueError: an argument is of the wrong kind, or out of its range.
     """
+
+    state_settings: ClassVar[frozenset[str]] = frozenset(("monitor", "mode"))
 
     monitor: str = "loss"
     mode: str = "min"
@@ -90,23 +93,20 @@ class Plateau(Controller[PlateauState]):
     flat_share: float = 0.025
 
     def __post_init__(self) -> None:
+        if not isinstance(self.monitor, str):
+            raise TypeError(f"monitor must be the name of a metric (str), got {self.monitor!r}")
         if not self.monitor:
             raise ValueError(f"monitor must name a metric, got {self.monitor!r}")
         if self.mode not in ("min", "max"):
             raise ValueError(f"mode must be 'min' or 'max', got {self.mode!r}")
         if self.threshold_mode not in ("rel", "abs"):
             raise ValueError(f"threshold_mode must be 'rel' or 'abs', got {self.threshold_mode!r}")
-        if not 0.0 < self.factor < 1.0:
-            raise ValueError(f"factor must be in (0, 1), got {self.factor}")
-        if not 0.0 <= self.threshold < math.inf:
-            raise ValueError(f"threshold must be finite and >= 0, got {self.threshold}")
-        if not 0.0 <= self.min_factor <= 1.0:
-            raise ValueError(f"min_factor must be in [0, 1], got {self.min_factor}")
+        check_number("factor", self.factor, "(0, 1)")
+        check_number("threshold", self.threshold, "[0, inf)")
+        check_number("min_factor", self.min_factor, "[0, 1]")
         for name, least in (("patience", 0), ("cooldown", 0), ("block_size", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, got {getattr(self, name)}")
-        if not 0.0 < self.flat_share < 1.0:
-            raise ValueError(f"flat_share must be in (0, 1), got {self.flat_share}")
+            check_count(name, getattr(self, name), least)
+        check_number("flat_share", self.flat_share, "(0, 1)")
 
     def init(self) -> PlateauState:
         """Nothing seen, factor 1."""

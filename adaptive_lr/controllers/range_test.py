@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar
 
+from adaptive_lr.controllers.arguments import check_count, check_flag, check_number
 from adaptive_lr.controllers.base import Adjustment, Controller
 from adaptive_lr.controllers.peak import horizon_share
 from adaptive_lr.controllers.probe import FEWEST_UPDATES
@@ -74,7 +75,7 @@ class RangeTest(Controller[RangeTestState]):
             rehearsed.
 
     Raises:
-        ValueError: an argument is out of its range.
+        TypeError, ValueError: an argument is of the wrong kind, or out of its range.
     """
 
     phase: ClassVar[Phase] = Phase.AFTER
@@ -91,20 +92,15 @@ class RangeTest(Controller[RangeTestState]):
     to_divergence: bool = False
 
     def __post_init__(self) -> None:
-        if self.total_steps is not None and self.total_steps < 1:
-            raise ValueError(f"total_steps must be at least 1 or None, got {self.total_steps}")
+        check_count("total_steps", self.total_steps, optional=True)
         for name in ("ratio", "steps_per_decade"):
-            if not 0.0 < getattr(self, name) < math.inf:
-                raise ValueError(f"{name} must be finite and > 0, got {getattr(self, name)}")
-        if not 0.0 < self.max_share <= 1.0:
-            raise ValueError(f"max_share must be in (0, 1], got {self.max_share}")
+            check_number(name, getattr(self, name), "(0, inf)")
+        check_number("max_share", self.max_share, "(0, 1]")
         for name in ("probe_share", "usual_weight"):
-            if not 0.0 <= getattr(self, name) <= 1.0:
-                raise ValueError(f"{name} must be in [0, 1], got {getattr(self, name)}")
+            check_number(name, getattr(self, name), "[0, 1]")
         for name in ("start", "end"):
-            value = getattr(self, name)
-            if value is not None and not 0.0 < value < math.inf:
-                raise ValueError(f"{name} must be finite and > 0 or None, got {value}")
+            check_number(name, getattr(self, name), "(0, inf)", optional=True)
+        check_flag("to_divergence", self.to_divergence)
         if self.start is not None and self.end is not None and self.end <= self.start:
             raise ValueError(f"end must be above start, got start={self.start}, end={self.end}")
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
+from adaptive_lr.controllers.arguments import check_count, check_flag, check_number
 from adaptive_lr.controllers.base import Adjustment, Controller, Reason
 from adaptive_lr.controllers.damage import Damage
 from adaptive_lr.controllers.hold import Hold
@@ -113,7 +114,7 @@ class Rescue(Controller[RescueState]):
         snapshots: False saves their memory: the learning rate is cut, nothing is taken back.
 
     Raises:
-        ValueError: an argument is out of its range.
+        TypeError, ValueError: an argument is of another kind or out of its range.
     """
 
     phase: ClassVar[Phase] = Phase.AFTER
@@ -125,15 +126,13 @@ class Rescue(Controller[RescueState]):
     snapshots: bool = True
 
     def __post_init__(self) -> None:
-        if self.watch_steps < 1:
-            raise ValueError(f"watch_steps must be at least 1, got {self.watch_steps}")
-        if not 0.0 < self.target_ratio < self.max_ratio < math.inf:
-            raise ValueError(
-                "target_ratio and max_ratio must satisfy 0 < target_ratio < max_ratio, "
-                f"got {self.target_ratio} and {self.max_ratio}"
-            )
-        if not 0.0 < self.min_factor <= 1.0:
-            raise ValueError(f"min_factor must be in (0, 1], got {self.min_factor}")
+        check_count("watch_steps", self.watch_steps)
+        check_number("target_ratio", self.target_ratio, "(0, inf)")
+        check_number("max_ratio", self.max_ratio, "(0, inf)")
+        if self.target_ratio >= self.max_ratio:
+            raise ValueError(f"target_ratio must be below max_ratio, got {self.target_ratio} and {self.max_ratio}")
+        check_number("min_factor", self.min_factor, "(0, 1]")
+        check_flag("snapshots", self.snapshots)
 
     @property
     def requires(self) -> frozenset[str]:

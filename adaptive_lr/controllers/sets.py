@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from adaptive_lr.controllers.arguments import check_count, check_flag
 from adaptive_lr.controllers.composition import Composition
 from adaptive_lr.controllers.gradient_spike import GradientSpike
 from adaptive_lr.controllers.loss_variance import LossVariance
@@ -22,7 +23,11 @@ def guarded(*, snapshots: bool = True) -> Composition:
     Args:
         snapshots: whether `Rescue` keeps a copy of parameters and optimizer state while it watches (the rise of the
             base learning rate and 200 updates beyond).
+
+    Raises:
+        TypeError: `snapshots` is neither True nor False.
     """
+    check_flag("snapshots", snapshots)
     return Composition((Rescue(snapshots=snapshots), GradientSpike(), LossVariance()), min_factor=1e-8, max_factor=1.0)
 
 
@@ -37,5 +42,9 @@ def automatic(*, total_steps: int) -> Composition:
             most a tenth of them; where the peak then lies above what was tried, the learning rate rises on to it, by
             at most a factor of ten in twelve updates. Then a higher peak is probed: up to four times a 40th of the run
             at ten times the peak, all taken back.
+
+    Raises:
+        TypeError, ValueError: `total_steps` is no whole number of at least 1.
     """
+    check_count("total_steps", total_steps)
     return Composition((RangeTest(total_steps=total_steps), *guarded()), max_factor=math.inf)

@@ -3,54 +3,27 @@
 from __future__ import annotations
 
 import math
-import textwrap
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from adaptive_lr.controllers.composition import Decision
 from adaptive_lr.statistics import Phase
 from adaptive_lr.trace.reader import TraceRecord
-
-WIDTH = 100
-"""Columns."""
+from adaptive_lr.trace.setting import rates, reference_lr, setting
+from adaptive_lr.trace.wording import REFLEXES, done, fill, listed, number
 
 MAX_EPISODES = 30
 """Lines the story may have. Where there would be more, decisions further apart are told together."""
 
-MAX_GROUPS = 3
-"""Parameter groups that are described one by one."""
+_PEAK = re.compile(
+    r"the peak (?P<verb>is|stays|of) (?P<level>\d[\d.]*(?:e[+-]?\d+)?)(?: x the reference)?"
+    r"(?:, not (?P<other>\d[\d.]*(?:e[+-]?\d+)?))?"
+)
+"""How a `RangeTest` names the peak in its reasons: as a multiple of the reference."""
 
 _SAME_EPISODE = 50  # steps between decisions told together, before any limit on lines; or 2 % of the run if more
-
-_REFLEXES = {"damp", "clip", "skip"}  # of one update; the value that decided is that update's own
-
-_DONE = {  # action -> what was done once, and several times
-    "damp": ("damped the gradient", "damped {} updates"),
-    "clip": ("clipped the gradient", "clipped {} updates"),
-    "skip": ("skipped the update", "skipped {} updates"),
-    "back off": ("backed off", "backed off {}"),
-    "brake": ("braked", "braked {}"),
-    "cut": ("cut the factor", "cut the factor {}"),
-    "recover": ("recovered", "recovered {}"),
-    "rewind": ("rewound the run", "rewound the run {}"),
-    "rescue": ("took the run back and cut the factor", "took the run back and cut the factor {}"),
-    "hold": ("held the learning rate", "adjusted the held learning rate {}"),
-    "sweep": ("began a sweep", "began a sweep {}"),
-    "trial": ("made a trial update", "made a trial update {}"),
-    "peak": ("set the peak", "set the peak {}"),
-    "rehearse": ("began rehearsals", "began rehearsals {}"),
-    "rehearsed": ("rehearsed", "rehearsed {}"),
-    "confirm": ("chose among rehearsals", "chose among rehearsals {}"),
-    "probe": ("tried ten times the peak", "tried higher peaks {}"),
-    "compare": ("took it back to compare", "took it back to compare {}"),
-    "raise": ("raised the peak", "raised the peak {}"),
-    "clear": ("lifted the cut", "lifted the cut {}"),
-    "release": ("let the learning rate go", "let the learning rate go {}"),
-    "stop": ("asked to stop", "asked to stop {}"),
-}
 
 _WORDS = {
     "grad_norm": "gradient norm",
@@ -81,7 +54,7 @@ class _Episode:
         return self.decisions[-1]
 
 
-def explain(record: TraceRecord) -> str:
+def explain(record: TraceRecord, *, every: bool = False) -> str:
     """Tell in words what the controllers changed in a run, when, and why.
 
     Similar decisions are told together: as one line for a run of the same action by the same controller, and for a
@@ -89,17 +62,18 @@ def explain(record: TraceRecord) -> str:
 
     Args:
         record: a run (see `read_trace`).
+        every: tell every decision with its own reason, however many there are.
 
     Returns:
         Several paragraphs of text, `WIDTH` columns wide.
     """
-    paragraphs = [_fill(" ".join(_setting(record))), _fill(" ".join(_rates(record)))]
+    paragraphs = [fill(" ".join(setting(record))), fill(" ".join(rates(record)))]
     if record.decisions:
         conditional = " (none of it was done: this was a shadow run)" if record.header.shadow else ""
         paragraphs.append(f"What was changed, and why{conditional}:")
-        paragraphs.append("\n".join(_story(record)))
+        paragraphs.append("\n".join(_story(record, every=every)))
         paragraphs.append("In all:\n" + "\n".join(_counts(record.decisions)))
-        paragraphs.append(_fill(" ".join(_end(record))))
+        paragraphs.append(fill(" ".join(_end(record))))
     elif record.header.controllers:
         paragraphs.append("Nothing was changed: no controller saw a reason to.")
     else:
@@ -107,104 +81,30 @@ def explain(record: TraceRecord) -> str:
     return "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
 
 
-def _setting(record: TraceRecord) -> Iterator[str]:
-    header = record.header
-    groups = f" ({_list(header.groups)})" if 1 < len(header.groups) <= MAX_GROUPS else ""
-    yield f"{header.optimizer} with {_plural(len(header.groups), 'parameter group')}{groups}."
-    names = header.controller_names
-    if names:
-        yield f"{'Controllers' if len(names) > 1 else 'Controller'}: {_list(names)}."
-    if header.min_factor > 0.0 or header.max_factor < math.inf:
-        yield f"The total factor is held within {_number(header.min_factor)} and {_number(header.max_factor)}."
-    if header.lag:
-        yield f"A decision acts {_plural(header.lag, 'update')} later than it could (lag {header.lag})."
-    if header.shadow:
-        yield "Shadow run: everything was decided and recorded, and nothing was changed."
-    if record.resumes:
-        yield f"A saved state was loaded at {_steps_in_words(sorted(set(record.resumes)), 'update')}."
-    if not record.complete:
-        yield "What came before that is not in this record."
-
-
-def _rates(record: TraceRecord) -> Iterator[str]:
-    updates = record.updates
-    if not updates:
-        yield "No update is on record."
-        return
-    yield f"{_plural(len(updates), 'update')} on record, {updates[0].step:,} to {updates[-1].step:,}."
-    names = record.header.groups
-    if len(names) > MAX_GROUPS:
-        base = np.array([record.base_lrs(index) for index in range(len(names))])
-        if not np.isnan(base[:, [0, -1]]).any():
-            yield (
-                f"The base learning rates began at {_number(base[:, 0].min())} to {_number(base[:, 0].max())} "
-                f"and ended at {_number(base[:, -1].min())} to {_number(base[:, -1].max())}."
-            )
-    else:
-        for index, name in enumerate(names):
-            yield from _rates_of(record, index, f" of group {name}" if len(names) > 1 else "")
-    factors = record.factors()
-    changed = factors[factors != 1.0]
-    if len(changed):
-        would = "would have differed" if record.header.shadow else "differed"
-        yield (
-            f"The factor {would} from 1 in {_plural(len(changed), 'update')}, "
-            f"between {_number(factors.min())} and {_number(factors.max())}."
-        )
-    skipped = sum(update.skipped for update in updates)
-    damped = sum(update.damp < 1.0 and not update.skipped for update in updates)
-    reflexes = [_done(action, count) for action, count in (("damp", damped), ("skip", skipped)) if count]
-    if reflexes:
-        yield f"The reflex {_list(reflexes)}."
-    stalls = [update.stalls for update in updates if update.stalls is not None]
-    if stalls:
-        waited = [count for count in stalls if count]
-        yield (
-            f"The host waited for the device {_times(sum(waited))}, in {_plural(len(waited), 'update')}."
-            if waited
-            else "The host never waited for the device."
-        )
-    if record.update_ratios and record.update_ratios[-1].values:
-        yield _ratios(record)
-
-
-def _rates_of(record: TraceRecord, index: int, which: str) -> Iterator[str]:
-    used, base = record.lrs(index), record.base_lrs(index)
-    if np.isnan(base).all():
-        return  # the optimizer makes its own
-    if (base == base[0]).all():
-        sentence = f"The base learning rate{which} was {_number(base[0])} throughout"
-    else:
-        sentence = (
-            f"The base learning rate{which} went from {_number(base[0])} to {_number(base[-1])}, "
-            f"{_number(np.nanmax(base))} at the highest"
-        )
-    if np.array_equal(used, base, equal_nan=True):
-        yield f"{sentence}, and was used as it was."
-    else:
-        yield (
-            f"{sentence}; what was used went from {_number(used[0])} to {_number(used[-1])}, "
-            f"{_number(np.nanmax(used))} at the highest."
-        )
-
-
-def _ratios(record: TraceRecord) -> str:
-    last = record.update_ratios[-1]
-    largest = max(last.values, key=lambda name: math.inf if math.isnan(last.values[name]) else last.values[name])
-    estimate = " (an estimate)" if last.errors.get(largest) else ""
-    return (
-        f"The update-to-weight ratio of each tensor is on record for {_plural(len(record.update_ratios), 'update')}; "
-        f"in update {last.step:,} it was largest in {largest}, {_number(last.values[largest])}{estimate}."
-    )
-
-
-def _story(record: TraceRecord) -> Iterator[str]:
-    changing = {_row(decision) for decision in record.decisions if decision.action not in _REFLEXES}
-    for episode in _episodes(record):
+def _story(record: TraceRecord, *, every: bool) -> Iterator[str]:
+    changing = {_row(decision) for decision in record.decisions if decision.action not in REFLEXES}
+    told = [_Episode(d.controller, [d]) for d in record.decisions] if every else _episodes(record)
+    reference = reference_lr(record)
+    for episode in told:
         headline, reason = _told(episode, changing)
-        yield _fill(f"{_when(episode)}: {episode.controller} {headline}", indent=2)
+        yield fill(f"{_when(episode)}: {episode.controller} {headline}", indent=2)
         if reason:
-            yield _fill(reason, indent=6)
+            yield fill(_with_rates(reason, reference), indent=6)
+    if len(told) < len(record.decisions):
+        yield fill(f"({len(told)} of {len(record.decisions):,} reasons are told; explain --all tells all.)", indent=2)
+
+
+def _with_rates(reason: str, reference: float | None) -> str:
+    """A reason with the peak as the learning rate that it is."""
+    if reference is None:
+        return reason
+
+    def told(found: re.Match[str]) -> str:
+        rate = f"{number(float(found['level']) * reference)} ({found['level']} x the reference of {number(reference)})"
+        other = "" if found["other"] is None else f", not {number(float(found['other']) * reference)}"
+        return f"the peak {found['verb']} {rate}{other}"
+
+    return _PEAK.sub(told, reason)
 
 
 def _episodes(record: TraceRecord) -> list[_Episode]:
@@ -251,18 +151,18 @@ def _when(episode: _Episode) -> str:
 def _told(episode: _Episode, changing: set[tuple[str, int, Phase]]) -> tuple[str, str]:
     """What an episode did, and the reason: its own if there is one decision, else the one that tells most."""
     decisions = episode.decisions
-    reflexes = [decision for decision in decisions if decision.action in _REFLEXES]
+    reflexes = [decision for decision in decisions if decision.action in REFLEXES]
     strongest = _strongest(reflexes) if reflexes else episode.first
     reason = strongest.text
     if len(decisions) > 1 and reason:
         reason = f"step {strongest.step:,}: {reason}"
     actions = Counter(decision.action for decision in decisions)
-    headline = _list([_done(action, count) for action, count in actions.items()])
+    headline = listed([done(action, count) for action, count in actions.items()])
     if len(decisions) > 1 or not reason:
         compared = _comparison(reflexes or decisions, strongest)
         headline += f" ({compared})" if compared and (reflexes or not reason) else ""
     # A reflex in the same row as a change of level carries that change's factors; it is told with the level.
-    levels = [d for d in decisions if not (d.action in _REFLEXES and _row(d) in changing)]
+    levels = [d for d in decisions if not (d.action in REFLEXES and _row(d) in changing)]
     if len(decisions) > 1 or "factor" not in reason:
         headline = ", ".join((headline, *_levels(levels)))
     return f"{headline}.", reason
@@ -279,19 +179,41 @@ def _levels(decisions: Sequence[Decision]) -> Iterator[str]:
             lowest = min(after for _, after in changes)
             if lowest < min(levels):
                 levels.insert(1, lowest)
-            yield f"{name} {' -> '.join(map(_number, levels))}"
+            yield f"{name} {' -> '.join(map(number, levels))}"
 
 
 def _comparison(decisions: Sequence[Decision], strongest: Decision) -> str:
-    """The value that was furthest from its threshold, in words."""
+    """The value that was furthest from its threshold, in words.
+
+    Decisions on several statistics, or on values that are not finite, cannot be compared: then all values are told.
+    """
     if not strongest.statistic:
         return ""
+    by_statistic: dict[str, list[float]] = {}
+    for decision in decisions:
+        if decision.statistic:
+            by_statistic.setdefault(decision.statistic, []).append(decision.value)
+    if len(by_statistic) > 1 or not all(map(math.isfinite, by_statistic[strongest.statistic])):
+        told = [
+            (f"{len(values):,} x " if len(by_statistic) > 1 else "")
+            + f"{_WORDS.get(statistic, statistic)} {_all_values(values)}"
+            for statistic, values in by_statistic.items()
+        ]
+        return ", ".join(told)
     name = _WORDS.get(strongest.statistic, strongest.statistic)
-    if not math.isfinite(strongest.value):
-        return f"{name} {strongest.value}"
     among = "" if len(decisions) == 1 else "up to " if strongest.value >= strongest.threshold else "down to "
-    against = f", threshold {_number(strongest.threshold)}" if math.isfinite(strongest.threshold) else ""
-    return f"{name} {among}{_number(strongest.value)}{against}"
+    against = f", threshold {number(strongest.threshold)}" if math.isfinite(strongest.threshold) else ""
+    return f"{name} {among}{number(strongest.value)}{against}"
+
+
+def _all_values(values: Sequence[float]) -> str:
+    """The span of the finite values, and how many others there are: "265 to 819 and one nan"."""
+    finite = sorted(value for value in values if math.isfinite(value))
+    others = Counter(str(value) for value in values if not math.isfinite(value))
+    if not finite and len(others) == 1:
+        return next(iter(others))
+    span = [] if not finite else [" to ".join(dict.fromkeys((number(finite[0]), number(finite[-1]))))]
+    return listed(span + [f"{'one' if count == 1 else f'{count:,}'} {value}" for value, count in others.items()])
 
 
 def _strongest(decisions: Sequence[Decision]) -> Decision:
@@ -326,56 +248,28 @@ def _end(record: TraceRecord) -> Iterator[str]:
     for decision in record.decisions:
         factors[decision.controller], momenta[decision.controller] = decision.factor_after, decision.momentum_after
     total = min(max(math.prod(factors.values()), record.header.min_factor), record.header.max_factor)
-    each = [f"{name} {_number(factor)}" for name, factor in factors.items()]
+    each = [f"{name} {number(factor)}" for name, factor in factors.items()]
     would = "would have stood" if record.header.shadow else "stands"
-    yield f"At the end the factor {would} at {_number(total)}" + (f" ({_list(each)})." if len(each) > 1 else ".")
+    yield (
+        f"At the end the factor {would} at {number(total)}"
+        + (f" ({listed(each)})." if len(each) > 1 else ".")
+        + _last_rates(record)
+    )
     momentum = min(momenta.values(), default=1.0)
     if momentum != 1.0:
-        yield f"The momentum {would} at {_number(momentum)} of its base."
+        yield f"The momentum {would} at {number(momentum)} of its base."
     if any(decision.action == "stop" for decision in record.decisions):
         yield "The run was asked to stop."
 
 
+def _last_rates(record: TraceRecord) -> str:
+    """What the last update used."""
+    rates = [] if not record.updates else [rate for rate in record.updates[-1].lr if not math.isnan(rate)]
+    if not rates:
+        return ""
+    low, high = number(min(rates)), number(max(rates))
+    return f" The last update used a learning rate of {low if low == high else f'{low} to {high}'}."
+
+
 def _row(decision: Decision) -> tuple[str, int, Phase]:
     return decision.controller, decision.step, decision.phase
-
-
-def _done(action: str, count: int) -> str:
-    once, several = _DONE.get(action, (f'did "{action}"', f'did "{action}" {{}}'))
-    if count == 1:
-        return once
-    if action in _REFLEXES:
-        return several.format(f"{count:,}")
-    return several.format(_times(count))
-
-
-def _times(count: int) -> str:
-    return {1: "once", 2: "twice"}.get(count, f"{count:,} times")
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def _steps_in_words(steps: Sequence[int], noun: str) -> str:
-    return f"{noun}{'' if len(steps) == 1 else 's'} {_list([f'{step:,}' for step in steps])}"
-
-
-def _list(items: Sequence[str]) -> str:
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}"
-
-
-def _fill(text: str, *, indent: int = 0) -> str:
-    space = " " * indent
-    return textwrap.fill(
-        text,
-        WIDTH,
-        initial_indent=space,
-        subsequent_indent=space,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )

@@ -39,6 +39,7 @@ class TraceRecord:
         complete: whether the record begins with the run and has no gap where the run was resumed. A run that goes on
             from a checkpoint in another directory does not have its beginning.
         update_ratios: the update-to-weight ratios of the tensors in every update where they were asked for, in order.
+        earlier_runs: runs that were recorded in the same file before this one began anew; they are not part of it.
     """
 
     path: Path
@@ -49,6 +50,7 @@ class TraceRecord:
     resumes: tuple[int, ...] = ()
     complete: bool = True
     update_ratios: tuple[UpdateRatios, ...] = ()
+    earlier_runs: int = 0
 
     def steps(self) -> Integers:
         """Index of every update, shape (updates,)."""
@@ -152,7 +154,7 @@ def read_trace(path: str | os.PathLike[str]) -> TraceRecord:
         try:
             found = decode(line.decode())
             if isinstance(found, Header):
-                sessions.append(_Session(found))
+                sessions.append(_Session(found, earlier=sessions[-1].runs if sessions else 0))
             elif not sessions:
                 raise ValueError("the trace does not begin with a header")
             elif isinstance(found, Resume):
@@ -214,6 +216,12 @@ class _Session:
     complete: bool = True
     started: bool = False  # has its START row
     restarted: bool = False  # saw another one, after a state from before the start was loaded
+    earlier: int = 0  # runs in the file before the one this session began or goes on with
+
+    @property
+    def runs(self) -> int:
+        """Runs in the file so far; one that ended before its first update is none."""
+        return self.earlier + any(isinstance(item, Update) for item in self.items)
 
     def add(self, item: _Item) -> None:
         if isinstance(item, Statistics) and item.phase is Phase.START:
@@ -252,6 +260,7 @@ class _Session:
             self.resumes,
             self.complete,
             tuple(item for item in self.items if isinstance(item, UpdateRatios)),
+            self.earlier,
         )
 
 
@@ -263,8 +272,10 @@ def _resumed(sessions: list[_Session], resume: Resume) -> _Session:
         if session.reaches(resume):
             kept = session.before(resume)
             started = any(isinstance(item, Statistics) and item.phase is Phase.START for item in kept)
-            return _Session(last.header, kept, (*session.resumes, resume.step), session.complete, started)
-    return _Session(last.header, [], resumes, complete=False)
+            return _Session(
+                last.header, kept, (*session.resumes, resume.step), session.complete, started, earlier=session.earlier
+            )
+    return _Session(last.header, [], resumes, complete=False, earlier=last.earlier)
 
 
 def _completed(item: _Item) -> int:

@@ -48,6 +48,8 @@ def _guarded(method: Callable[Concatenate[Trace, P], None]) -> Callable[Concaten
 
     @functools.wraps(method)
     def guarded(self: Trace, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        if self._unopened is not None:
+            self._open()
         if self._record is None:
             return
         try:
@@ -69,9 +71,10 @@ class Trace:
     saved; any other run begins anew, and readers show the last one. While a trace is being written, its directory
     should be no other writer's: to show your own scalars in the same run, give the `SummaryWriter` itself.
 
-    No method raises, and neither does construction for anything outside of its arguments: the first failure (a full
-    disk, no permission, a writer that broke) gives one RuntimeWarning and ends the trace; training goes on. Where
-    only TensorBoard is missing, the exact record goes on too.
+    Nothing is opened or made before there is something to write. No method raises, and neither does construction for
+    anything outside of its arguments: the first failure (a full disk, no permission, a writer that broke) gives one
+    RuntimeWarning and ends the trace; training goes on. Where only TensorBoard is missing, the exact record goes on
+    too.
 
     Args:
         target: a directory, made if need be, or a `torch.utils.tensorboard.SummaryWriter`, whose ``log_dir`` then
@@ -81,7 +84,7 @@ class Trace:
 
     Raises:
         TypeError: `target` is neither.
-        ValueError: an unknown statistic, or `every` below 1.
+        ValueError: an unknown statistic, `every` below 1, or `target` is empty or a file.
     """
 
     def __init__(
@@ -98,16 +101,15 @@ class Trace:
         writer = None if isinstance(target, str | os.PathLike) else target
         if writer is not None and not _is_summary_writer(writer):
             raise TypeError(f"a trace is written to a directory or a SummaryWriter, got {target!r}")
+        if isinstance(target, str | os.PathLike):
+            _check_directory(os.fspath(target))
         self.directory = Path(target if isinstance(target, str | os.PathLike) else target.log_dir)
         """Where the trace is written."""
         self._record: AppendFile | None = None
         self._view: View | None = None
         self._finalizer: weakref.finalize[..., Trace] | None = None
         self._due = time.monotonic() + FLUSH_INTERVAL
-        try:
-            self._open(writer, every)
-        except Exception as error:
-            self._fail(error)
+        self._unopened: tuple[SummaryWriter | None, int] | None = (writer, every)
 
     @property
     def path(self) -> Path:
@@ -170,15 +172,27 @@ class Trace:
         """Bring everything recorded so far to the disk (before a checkpoint is saved, for example)."""
         self._flush()
 
-    @_guarded
     def close(self) -> None:
         """Flush and end the trace; what is recorded afterwards is ignored."""
+        self._unopened = None  # nothing was written, and nothing will be
+        self._close()
+
+    @_guarded
+    def _close(self) -> None:
         self._flush()
         finalizer, self._record, self._view = self._finalizer, None, None
         if finalizer is not None:
             finalizer()
 
-    def _open(self, writer: SummaryWriter | None, every: int) -> None:
+    def _open(self) -> None:
+        assert self._unopened is not None
+        (writer, every), self._unopened = self._unopened, None
+        try:
+            self._open_files(writer, every)
+        except Exception as error:
+            self._fail(error)
+
+    def _open_files(self, writer: SummaryWriter | None, every: int) -> None:
         if writer is not None and "://" in str(writer.log_dir):
             raise ValueError(f"the exact record needs a directory of this machine, not {writer.log_dir}")
         self._record = AppendFile(self.path)
@@ -262,6 +276,12 @@ def _warn(message: str) -> None:
 def _is_summary_writer(target: Any) -> bool:
     module = sys.modules.get("torch.utils.tensorboard")  # not imported here: no writer exists before it is
     return module is not None and isinstance(target, module.SummaryWriter)
+
+
+def _check_directory(path: str) -> None:
+    if not path or os.path.isfile(path):
+        got = "a file" if path else "an empty path"
+        raise ValueError(f"a trace is written to a directory or a SummaryWriter, got {got}: {path!r}")
 
 
 def _statistics(statistics: Iterable[str] | Literal["all"]) -> frozenset[str]:

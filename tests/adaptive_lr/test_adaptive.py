@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import pytest
 import torch
 
 from adaptive_lr import AdaptiveLR
-from adaptive_lr.controllers import Adjustment, Composition, Controller, GradientSpike, Plateau
+from adaptive_lr.controllers import Adjustment, Composition, Controller, GradientSpike, Plateau, automatic
 from adaptive_lr.statistics import Phase, Statistics
 from laws import Count, Reflex, Script, Watch
 
@@ -101,6 +103,8 @@ def test_a_loss_may_be_a_number_a_tensor_or_a_mapping(loss: Any) -> None:
         ({"grad_norm": 1.0}, ValueError, "'grad_norm' has the name of a statistic"),
         ({1: 1.0}, TypeError, "names of metrics must be strings, got 1"),
         ({"loss": [1.0]}, TypeError, "loss must be a number"),
+        (True, TypeError, "loss must be a number or a tensor of one element, got True"),
+        ({"": 1.0}, ValueError, "names of metrics must not be empty"),
     ],
 )
 def test_a_wrong_loss_is_refused_before_anything_is_changed(loss: Any, error: type[Exception], message: str) -> None:
@@ -264,6 +268,98 @@ def test_only_what_is_asked_for_is_measured() -> None:
 def test_before_any_update_the_last_learning_rate_is_the_base() -> None:
     optimizer, _ = quadratic()
     assert AdaptiveLR(optimizer, Script((0.5,))).get_last_lr() == [0.1]
+
+
+class TooSoon(Controller[Count]):
+    """Asks for the impossible before the first update."""
+
+    def init(self) -> Count:
+        return Count()
+
+    def update(self, state: Count, statistics: Statistics) -> tuple[Count, Adjustment]:
+        return state, Adjustment(factor=-1.0)
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        {"schedule": lambda step: None},
+        {"schedule": lambda step: math.nan},
+        {"schedule": "cosine"},
+        {"controllers": TooSoon()},
+        {"controllers": "guarded"},
+        {"model": 3},
+        {"lag": -1},
+        {"shadow": "yes"},
+        {"update_ratios_every": 0},
+        {"process_group": "all"},
+    ],
+    ids=lambda arguments: next(iter(arguments)),
+)
+def test_a_control_that_is_refused_leaves_its_folder_and_its_optimizer_as_they_were(
+    tmp_path: Path, refused: dict[str, Any]
+) -> None:
+    optimizer, parameter = quadratic()
+    control = AdaptiveLR(optimizer, trace=tmp_path)
+    update(optimizer, parameter)
+    control.step(1.0)
+    control.detach()
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    groups = repr(optimizer.param_groups)
+    for folder in (tmp_path, tmp_path / "new"):
+        with pytest.raises((TypeError, ValueError)):
+            AdaptiveLR(optimizer, trace=folder, **refused)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert repr(optimizer.param_groups) == groups
+    AdaptiveLR(optimizer).detach()  # nor is it under control
+
+
+def test_who_never_calls_step_is_told_once_and_what_cannot_act() -> None:
+    optimizer, parameter = quadratic(lr=0.01)
+    AdaptiveLR(optimizer)
+    with pytest.warns(UserWarning, match=r"control\.step\(loss\) was not called .* rescue, loss_variance") as caught:
+        for _ in range(60):
+            update(optimizer, parameter)
+    assert len(caught) == 1
+
+
+def test_who_calls_step_or_only_observes_or_has_no_law_that_needs_it_is_not_told() -> None:
+    for controllers in (None, Plateau("val_loss"), GradientSpike(), ()):
+        optimizer, parameter = quadratic(lr=0.01)
+        control = AdaptiveLR(optimizer, controllers)
+        for step in range(60):
+            update(optimizer, parameter)
+            if controllers is None:
+                control.step(1.0)
+            elif step == 10 and isinstance(controllers, Plateau):
+                control.observe(val_loss=1.0)
+
+
+@pytest.mark.parametrize("lr", [math.nan, math.inf])
+def test_a_learning_rate_that_is_not_finite_is_refused_with_its_group(lr: float) -> None:
+    parameters = [torch.ones(2, requires_grad=True) for _ in range(2)]
+    optimizer = torch.optim.SGD([{"params": [parameters[0]]}, {"params": [parameters[1]], "lr": lr}], lr=0.1)
+    with pytest.raises(ValueError, match=f"finite learning rates, got lr={lr} in group 1"):
+        AdaptiveLR(optimizer)
+
+
+def test_a_sweep_needs_a_learning_rate_above_zero_in_some_group() -> None:
+    optimizer, _ = quadratic(lr=0.0)
+    with pytest.raises(ValueError, match=r"a learning rate > 0 in some group .* got \[0\.0\]"):
+        AdaptiveLR(optimizer, automatic(total_steps=100))
+    AdaptiveLR(optimizer)  # without a sweep nothing is multiplied but the base
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -1.0])
+def test_a_schedule_that_gives_no_factor_is_refused_with_its_step_and_changes_no_group(value: float) -> None:
+    optimizer, parameter = quadratic()
+    control = AdaptiveLR(optimizer, schedule=lambda step: value if step == 2 else 1.0)
+    update(optimizer, parameter)
+    control.step(1.0)
+    update(optimizer, parameter)
+    with pytest.raises(ValueError, match=f"finite and >= 0, got {value} at step 2"):
+        control.step(1.0)
+    assert optimizer.param_groups[0]["lr"] == 0.1
 
 
 def test_step_after_the_optimizer_is_gone_says_so() -> None:

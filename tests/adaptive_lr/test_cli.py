@@ -13,10 +13,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from click.testing import CliRunner, Result
 
+from adaptive_lr import AdaptiveLR
 from adaptive_lr.cli import main
 from interruptible import interruptible
+from laws import Script
 
 TINY = Path(__file__).parent / "study" / "tiny.py"
 SMALL = ("--lr", "0.1", "--lr", "1", "--seeds", "2", "--jobs", "1")
@@ -362,6 +365,17 @@ def test_explain_tells_the_story_of_a_run_of_the_study(invoke: Invoke) -> None:
     result = invoke("explain", "out/tensorboard/sgd/cosine+guarded/peak-lr=0.1")
     assert result.exit_code == 0, result.output
     assert result.stdout.strip()
+
+
+def test_explain_all_tells_every_decision(invoke: Invoke, tmp_path: Path) -> None:
+    optimizer = torch.optim.SGD([torch.ones(1, requires_grad=True)], lr=0.1)
+    control = AdaptiveLR(optimizer, Script((1.0, 0.9, 0.8)), trace=tmp_path / "run")
+    for _ in range(2):
+        optimizer.step()
+        control.step(1.0)
+    control.detach()
+    assert "row 2" not in invoke("explain", str(tmp_path / "run")).stdout
+    assert all(f"row {n}" in invoke("explain", "--all", str(tmp_path / "run")).stdout for n in (0, 1, 2))
 
 
 def test_explain_refuses_what_is_no_trace_in_one_sentence(invoke: Invoke, tmp_path: Path) -> None:

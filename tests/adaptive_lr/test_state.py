@@ -107,7 +107,7 @@ def test_a_run_stopped_at_any_step_goes_on_bit_identically(schedule: str, lag: i
 def test_the_keys_of_the_state_are_explicit() -> None:
     state = Run("cosine", 0).control.state_dict()
     assert set(state) == {"version", "layer", "rows", "meter", "deliberation", "schedule"}
-    assert state["version"] == 3
+    assert state["version"] == 4
     assert set(state["layer"]) == {"references", "snapshot", "last_lr"}
     assert set(state["rows"]) == {"updates", "calls", "latest"}
     assert set(state["meter"]) == {"norms", "group_norms", "losses"}
@@ -148,6 +148,23 @@ def test_a_state_that_does_not_fit_is_refused_and_nothing_is_changed(change: Any
     with pytest.raises(ValueError, match=message):
         control.load_state_dict(change(before))
     assert control.state_dict() == before
+
+
+@pytest.mark.parametrize("other", [Plateau("b"), Plateau("a", mode="max")])
+def test_a_state_of_a_law_that_judged_something_else_is_refused_and_nothing_is_changed(other: Plateau) -> None:
+    control = attached(other)
+    before = control.state_dict()
+    with pytest.raises(ValueError, match=r"got that of plateau with (monitor=\"a\"|mode=\"min\") \(attached: "):
+        control.load_state_dict(attached(Plateau("a")).state_dict())
+    assert control.state_dict() == before
+
+
+def test_a_changed_setting_is_named_when_a_state_is_loaded_and_the_run_goes_on_with_it() -> None:
+    control = attached(Plateau("a", patience=7))
+    state = attached(Plateau("a", patience=3)).state_dict()
+    with pytest.warns(UserWarning, match=r"^plateau goes on with other settings .*: patience=3 \(attached: 7\)$"):
+        control.load_state_dict(state)
+    control.load_state_dict(control.state_dict())  # the same settings: no warning
 
 
 def test_a_state_that_is_no_mapping_is_refused() -> None:

@@ -15,6 +15,9 @@ from adaptive_lr.controllers import (
     loss_variance,
     peak,
     probe,
+    range_probe,
+    range_ramp,
+    range_sweep,
     range_test,
     rehearsal,
     rescue,
@@ -100,6 +103,11 @@ FACTS = {
         f"mean of the last {setback.BLOCK * setback.BLOCKS} losses stands above the best such mean by "
         f"{WORDS[int(setback.SIGNIFICANT)]} standard errors and by {percent(setback.SHARE)} of the fall",
         f"{damage.STORM_STEPS} updates after the first with $r>{shown(damage.STORM_RATIO)}$",
+        f"median of the last {WORDS[damage.RECENT]} losses stands above the mean of the start by "
+        f"{WORDS[int(damage.BEYOND_NOISE)]} standard errors",
+        f"is above {FRACTIONS[suspicion.NOISY]} of that mean, the mean before it is higher by less than "
+        f"{WORDS[int(suspicion.WORSE)]} such errors, and $r$ stayed below {shown(suspicion.MILD * RESCUE.max_ratio)}",
+        f"losses of up to {WORDS[rescue.BAD_BATCHES]} skipped updates in a row",
         rf"<\frac1{{{reciprocal(vanished.SHARE)}}}\,\min_{{s\le{vanished.FIRST_UPDATES}}}",
         f"at {WORDS[vanished.UPDATES]} the network counts as dead",
         f"nor are the {WORDS[rescue.SETTLE]} updates after a rewind",
@@ -112,8 +120,8 @@ FACTS = {
         f"regains {FRACTIONS[round(hold.REGAIN - 1.0, 9)]} an update for {WORDS[hold.REGAIN_STEPS]} updates",
     ],
     "peak.tex": [
-        f"{WORDS[range_test.TRIALS].capitalize()} trial updates",
-        f"where $r$ is {FRACTIONS[range_test.START_SHARE]} of its bar",
+        f"{WORDS[range_sweep.TRIALS].capitalize()} trial updates",
+        f"where $r$ is {FRACTIONS[range_sweep.START_SHARE]} of its bar",
         f"raised by {shown(RANGE.steps_per_decade)} steps a decade",
         rf"c(T)={shown(RANGE.ratio)}\,\min\bigl(1,\sqrt{{{peak.REFERENCE_STEPS}/T}}\bigr)",
         f"or {FRACTIONS[RANGE.max_share]} of the run is spent",
@@ -127,13 +135,13 @@ FACTS = {
         rf"(T/L)^{{{shown(rehearsal.DRIFT)}}}",
         rf"\min(1,{reciprocal(rehearsal.WARMUP_SHARE)}(i+1)/L)",
         f"mean over its last {FRACTIONS[rehearsal.TAIL_SHARE].removeprefix('a ')}",
-        f"from {FRACTIONS[range_test.RAMP_DEPTH]} of the peak after rehearsals",
+        f"from {FRACTIONS[range_ramp.RAMP_DEPTH]} of the peak after rehearsals",
         rf"$n={shown(RANGE.probe_share)}\,T$ updates are made at {WORDS[int(probe.HIGHER)]} times as much",
         f"at most {WORDS[probe.MOST_PROBES]} times",
         f"stands above the start by {FRACTIONS[sweep.UNKNOWN_RISE]} of it",
         f"mean of the last {WORDS[probe.RECENT]} is not below",
         f"less than {WORDS[probe.FEWEST_UPDATES]} are not probed",
-        f"below {FRACTIONS[range_test.LEAST_BASE]} of the reference",
+        f"below {FRACTIONS[range_probe.LEAST_BASE]} of the reference",
     ],
     "limits.tex": [
         f"A suspicion takes back {WORDS[suspicion.GRANTED]} updates",

@@ -205,7 +205,7 @@ def test_clip_and_damp_together_leave_the_smaller_gradient():
         ({"backoff": 1.0}, "backoff must be in"),
         ({"momentum": 1.5}, "momentum must be in"),
         ({"min_factor": 0.0}, "min_factor must be in"),
-        ({"clip": 0.0}, "clip must be finite and > 0, or None, got 0.0"),
+        ({"clip": 0.0}, "clip must be finite and > 0 or None, got 0.0"),
         ({"clip": math.inf}, "clip"),
     ],
 )

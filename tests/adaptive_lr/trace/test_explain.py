@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptive_lr.controllers import Decision
-from adaptive_lr.statistics import Phase
+from adaptive_lr.statistics import Phase, Statistics
 from adaptive_lr.trace import Header, TraceRecord, Update, UpdateRatios, explain
-from adaptive_lr.trace.explain import MAX_EPISODES, WIDTH
+from adaptive_lr.trace.explain import MAX_EPISODES
+from adaptive_lr.trace.wording import WIDTH
 
 NAMES = ("gradient_spike", "plateau")
 
@@ -112,10 +113,63 @@ def test_a_burst_is_one_line_with_its_extreme() -> None:
     assert "at 120" not in story
 
 
+def test_what_was_not_finite_does_not_stand_for_what_was() -> None:
+    burst = [
+        replace(decision(step, "skip", value=value), statistic="grad_norm")
+        for step, value in ((300, 819.0), (301, 265.0), (303, math.nan))
+    ]
+    assert "gradient_spike skipped 3 updates (gradient norm 265 to 819 and one nan)." in explain(record(burst))
+    assert "skipped 2 updates (gradient norm nan)." in explain(record([burst[2], replace(burst[2], step=304)]))
+    scored = [decision(300, "skip", value=8.0), decision(301, "skip", value=6.5), burst[2]]
+    assert "3 updates (2 x gradient score 6.5 to 8, 1 x gradient norm nan)." in unwrapped(explain(record(scored)))
+
+
+def test_every_decision_is_told_with_its_own_reason_if_asked() -> None:
+    holds = [decision(n, "hold", controller="plateau", text=f"reason number {n}") for n in range(33)]
+    short, whole = explain(record(holds)), explain(record(holds), every=True)
+    assert short.count("reason number") == 1
+    assert "(1 of 33 reasons are told; explain --all tells all.)" in short
+    assert all(f"reason number {n}\n" in whole for n in range(33))
+    assert "--all" not in whole
+    assert "--all" not in explain(record(holds[:1]))
+
+
+def test_the_peak_is_told_as_the_learning_rate_it_is() -> None:
+    peak = decision(20, "peak", controller="plateau", text="of 3 the peak is 9.1e+04 x the reference, not 3e+04")
+    start = Statistics(0, Phase.START, {"reference_lr": 1e-6})
+    story = unwrapped(explain(replace(record([peak]), rows=(start, Statistics(0, Phase.AFTER)))))
+    assert "of 3 the peak is 0.091 (9.1e+04 x the reference of 1e-06), not 0.03" in story
+    assert "multiples of the reference multiplies a learning rate of 1e-06." in story
+    assert "The last update used a learning rate of 0.1." in story
+    assert "the peak is 9.1e+04 x the reference, not 3e+04" in unwrapped(explain(record([peak])))
+
+
+def test_a_metric_that_no_row_has_is_told_and_so_is_a_control_that_was_never_stepped() -> None:
+    plateau = {"name": "plateau", "class": "", "configuration": {"monitor": "val_los"}}
+    run = replace(record(), header=replace(record().header, controllers=(plateau,)))
+    before, after = Statistics(0, Phase.BEFORE, {"grad_norm": 1.0}), Statistics(0, Phase.AFTER, {"loss": 1.0})
+    seen = Statistics(1, Phase.OBSERVATION, {"val_loss": 1.0, "grad_norm": 1.0})
+    assert "plateau never saw its metric 'val_los': reported were loss and val_loss." in unwrapped(
+        explain(replace(run, rows=(before, after, seen)))
+    )
+    never = unwrapped(explain(replace(run, rows=(before,))))
+    assert "control.step(loss) was never called, so that no law saw a whole step." in never
+    assert "plateau never saw its metric 'val_los': none was reported." in never
+    found = replace(seen, values={"val_los": 1.0})
+    assert "never" not in explain(replace(run, rows=(before, found)))
+
+
+def test_earlier_runs_in_the_folder_are_told() -> None:
+    assert "2 earlier runs are in the same folder; this is the last." in unwrapped(
+        explain(replace(record(), earlier_runs=2))
+    )
+    assert "earlier" not in explain(record())
+
+
 def test_500_similar_decisions_are_not_500_lines() -> None:
     story = explain(record([decision(step) for step in range(0, 1000, 2)]))
     assert "steps 0-998: gradient_spike damped 500 updates" in story
-    assert len(story.splitlines()) < 15
+    assert len(story.splitlines()) < 20
 
 
 def test_a_long_changeable_story_is_told_in_few_episodes_and_counts_every_decision() -> None:

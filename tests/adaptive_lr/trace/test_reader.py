@@ -287,6 +287,23 @@ def test_replay_makes_nothing_but_controllers(tmp_path: Path, name: str, message
         replay(read_trace(tmp_path))
 
 
+def test_runs_before_the_last_are_counted_and_a_resumption_is_none(tmp_path: Path, run: Callable[..., Any]) -> None:
+    first = run(Trace(tmp_path)).train(3)
+    saved = first.save()
+    first.trace.close()
+    assert read_trace(tmp_path).earlier_runs == 0
+    resumed = run(Trace(tmp_path))
+    resumed.load(saved)
+    resumed.train(2).trace.close()
+    assert read_trace(tmp_path).earlier_runs == 0
+    for anew in (1, 2):
+        run(Trace(tmp_path)).train(1).trace.close()
+        assert read_trace(tmp_path).earlier_runs == anew
+    run(Trace(tmp_path)).trace.close()  # ends before its first update
+    run(Trace(tmp_path)).train(1).trace.close()
+    assert read_trace(tmp_path).earlier_runs == 3
+
+
 def test_a_setting_that_cannot_be_written_is_said_when_the_controller_is_rebuilt(tmp_path: Path) -> None:
     trace = Trace(tmp_path)
     configuration = {"factors": math.sqrt}

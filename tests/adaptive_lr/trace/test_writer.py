@@ -187,12 +187,31 @@ def test_a_torn_last_line_is_removed_before_more_is_appended(tmp_path: Path, run
 # -------------------------------------------------------------------- what fails
 
 
-def test_a_file_in_the_directorys_place_warns_once_and_training_goes_on(tmp_path: Path) -> None:
+def test_a_path_that_is_empty_or_a_file_is_refused(tmp_path: Path) -> None:
     place = tmp_path / "runs"
+    place.write_text("not a directory")
+    with pytest.raises(ValueError, match="a directory or a SummaryWriter, got a file: "):
+        Trace(place)
+    with pytest.raises(ValueError, match="a directory or a SummaryWriter, got an empty path: ''"):
+        Trace("")
+    assert place.read_text() == "not a directory"
+
+
+def test_nothing_is_made_before_there_is_something_to_write(tmp_path: Path) -> None:
+    trace = Trace(tmp_path / "runs")
+    assert not (tmp_path / "runs").exists()
+    trace.close()
+    use(trace)
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_file_that_takes_the_directorys_place_warns_once_and_training_goes_on(tmp_path: Path) -> None:
+    place = tmp_path / "runs"
+    trace = Trace(place)
     place.write_text("not a directory")
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        use(Trace(place))
+        use(trace)
     one_warning(caught, str(place), "File exists", "training goes on")
 
 
