@@ -6,6 +6,7 @@ Only click is imported at the top, so that `--help` answers at once.
 from __future__ import annotations
 
 import logging
+import re
 from pathlib import Path
 
 import click
@@ -13,10 +14,12 @@ import click
 from adaptive_lr.cli.answers import (
     EXIT_FAILURE,
     EXIT_INTERRUPTED,
+    BadInputError,
     OneSentence,
     list_failures,
     missing,
     number_of_jobs,
+    refusal,
 )
 from adaptive_lr.cli.study import study
 
@@ -46,8 +49,19 @@ Example:
   adaptive-lr explain runs/compare/tensorboard/sgd/cosine+guarded/peak-lr=1
 """
 
+RECIPE_NAMES = {"wsd": "warmup_stable_decay", "one-cycle": "one_cycle"}
+"""How studies call a schedule, where not by its own name; `plot` takes both."""
 
-@click.group(cls=OneSentence, context_settings={"help_option_names": ["-h", "--help"]})
+EXIT_CODES = """\b
+Exit codes:
+  0    done
+  1    runs failed or are missing, or something outside failed: a disk, LaTeX, a package that is not installed
+  2    an option, a file or what it names is wrong, and nothing was done
+  130  Ctrl-C; what was finished is kept
+"""
+
+
+@click.group(cls=OneSentence, epilog=EXIT_CODES, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="adaptive-lr", prog_name="adaptive-lr")
 def main() -> None:
     """Learning rates that look after themselves, over any PyTorch optimizer and base schedule."""
@@ -57,11 +71,13 @@ def main() -> None:
 @main.command(short_help="Compare adaptive with fixed schedules on a workload.", epilog=COMPARE_EXAMPLES)
 @click.option("--workload", default="digits", show_default=True, metavar="NAME|FILE.py:ATTRIBUTE|MODULE:ATTRIBUTE",
               help="What is trained; your own as a class that follows adaptive_lr.study.Workload.")  # fmt: skip
-@click.option("--recipe", "recipes", multiple=True, metavar="NAME",
-              help="A recipe to compare; again for more; an unknown name lists all.  [default: cosine, one-cycle, step "
-                   "and plateau, each also with +guarded, and automatic]")  # fmt: skip
-@click.option("--optimizer", "optimizers", multiple=True, metavar="sgd|adamw",
-              help="An optimizer to compare with; again for more.  [default: both]")  # fmt: skip
+@click.option("--recipe", "recipes", multiple=True, metavar="NAME|FILE.py:ATTRIBUTE",
+              help="A recipe to compare, your own as an adaptive_lr.study.Recipe; again for more; an unknown name "
+                   "lists all.  [default: cosine, one-cycle, step and plateau, each also with +guarded, and "
+                   "automatic]")  # fmt: skip
+@click.option("--optimizer", "optimizers", multiple=True, metavar="sgd|adamw|FILE.py:ATTRIBUTE",
+              help="An optimizer to compare with, your own as an adaptive_lr.study.OptimizerChoice; again for more.  "
+                   "[default: both]")  # fmt: skip
 @click.option("--lr", "learning_rates", multiple=True, type=float, metavar="RATE",
               help="A learning rate to give; again for more.  [default: nine for each optimizer]")  # fmt: skip
 @click.option("--seeds", default=5, show_default=True, help="Repetitions, shared by all recipes.")
@@ -113,7 +129,7 @@ def compare(
         click.echo(f"adaptive-lr: {error}", err=True)
         context.exit(EXIT_INTERRUPTED)
     except StudyError as error:
-        raise click.ClickException(str(error)) from error
+        raise refusal(error) from error
     if failed:
         list_failures([(str(result.run), result.error) for result in failed], output)
         context.exit(EXIT_FAILURE)
@@ -124,8 +140,9 @@ def compare(
 )
 @click.option("--workload", default="digits", show_default=True, metavar="NAME|FILE.py:ATTRIBUTE|MODULE:ATTRIBUTE",
               help="What is trained; your own as a class that follows adaptive_lr.study.Workload.")  # fmt: skip
-@click.option("--optimizer", "optimizers", multiple=True, metavar="sgd|adamw",
-              help="An optimizer to test with; again for more.  [default: both]")  # fmt: skip
+@click.option("--optimizer", "optimizers", multiple=True, metavar="sgd|adamw|FILE.py:ATTRIBUTE",
+              help="An optimizer to test with, your own as an adaptive_lr.study.OptimizerChoice; again for more.  "
+                   "[default: both]")  # fmt: skip
 @click.option("--start-lr", default=1e-7, show_default=True, help="First learning rate.")
 @click.option("--end-lr", default=10.0, show_default=True, help="Last learning rate, unless the loss diverges before.")
 @click.option("--steps", default=100, show_default=True, help="Updates from the first to the last.")
@@ -157,7 +174,7 @@ def range_test(
         chosen = {"optimizers": optimizers} if optimizers else {}
         carry_out(RangeStudy(workload, **chosen, start_lr=start_lr, end_lr=end_lr, steps=steps, seeds=seeds), output)
     except StudyError as error:
-        raise click.ClickException(str(error)) from error
+        raise refusal(error) from error
 
 
 @main.command(short_help="Draw base schedules.", epilog=PLOT_EXAMPLES)
@@ -168,20 +185,21 @@ def range_test(
 def plot(schedule: tuple[str, ...], steps: int, output: Path) -> None:
     """Draw one or more base schedules as factors over the steps of a run.
 
-    Each SCHEDULE is a name, with its arguments in brackets where it has any; an unknown name lists all.
+    Each SCHEDULE is a name, with its arguments in brackets where it has any; an unknown name lists all. Names
+    of recipes for a schedule, wsd and one-cycle, will do as well.
     """
     from adaptive_lr import schedules
 
     if output.suffix.lower() not in (".png", ".pdf", ".svg"):
-        raise click.ClickException(f"--output must end in .png, .pdf or .svg, got {str(output)!r}")
+        raise BadInputError(f"--output must end in .png, .pdf or .svg, got {str(output)!r}")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        chosen = {text: schedules.from_text(text, total_steps=steps) for text in schedule}
+        chosen = {text: schedules.from_text(_as_schedule(text), total_steps=steps) for text in schedule}
         schedules.draw(chosen, steps, output)
     except ModuleNotFoundError as error:
         raise missing(error) from error
     except (ValueError, TypeError, OSError) as error:
-        raise click.ClickException(str(error)) from error
+        raise BadInputError(str(error)) from error
     click.echo(f"wrote {output}")
 
 
@@ -194,9 +212,14 @@ def explain(run: Path, every: bool) -> None:
 
     try:
         text = trace.explain(trace.read_trace(run), every=every)
-    except (ValueError, TypeError) as error:
-        raise click.ClickException(str(error)) from error
+    except (OSError, ValueError, TypeError) as error:
+        raise BadInputError(str(error)) from error
     click.echo(text)
+
+
+def _as_schedule(text: str) -> str:
+    """The text with the names that recipes have for schedules replaced by those of `adaptive_lr.schedules`."""
+    return re.sub(r"(?<![\w-])(wsd|one-cycle)(?![\w-])", lambda match: RECIPE_NAMES[match[0]], text)
 
 
 main.add_command(study)

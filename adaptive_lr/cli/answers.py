@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from adaptive_lr.study.errors import StudyError
+
 EXIT_FAILURE = 1
+"""Runs failed or are missing, or something outside did: a disk, LaTeX, a package that is not installed."""
+
+EXIT_BAD_INPUT = 2
+"""An option, a study file or what it names is wrong; click's own, too."""
+
 EXIT_INTERRUPTED = 130
 """What shells report for a command that Ctrl-C ended."""
 
 MAX_LISTED_FAILURES = 20
+
+
+class BadInputError(click.ClickException):
+    """What was given is wrong, and nothing was done."""
+
+    exit_code = EXIT_BAD_INPUT
 
 
 class OneSentence(click.Group):
@@ -56,10 +70,17 @@ def number_of_jobs(text: str) -> int | None:
     try:
         number = int(text)
     except ValueError:
-        raise click.ClickException(f"--jobs must be a number >= 1 or auto, got {text!r}") from None
+        raise BadInputError(f"--jobs must be a number >= 1 or auto, got {text!r}") from None
     if number < 1:
-        raise click.ClickException(f"--jobs must be >= 1 or auto, got {number}")
+        raise BadInputError(f"--jobs must be >= 1 or auto, got {number}")
     return number
+
+
+def refusal(error: StudyError) -> click.ClickException:
+    """What the command line makes of an error: a failure, or a refusal of what was given."""
+    from adaptive_lr.study.errors import FailedStudyError
+
+    return (click.ClickException if isinstance(error, FailedStudyError) else BadInputError)(str(error))
 
 
 def missing(error: ModuleNotFoundError) -> click.ClickException:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from adaptive_lr.cli.answers import EXIT_FAILURE, EXIT_INTERRUPTED, list_failures, missing, number_of_jobs
+from adaptive_lr.cli.answers import EXIT_FAILURE, EXIT_INTERRUPTED, list_failures, missing, number_of_jobs, refusal
 
 if TYPE_CHECKING:
     from adaptive_lr.study.engine import Engine
@@ -86,7 +86,7 @@ def run(
         click.echo(f"adaptive-lr: {error}", err=True)
         context.exit(EXIT_INTERRUPTED)
     except StudyError as error:
-        raise click.ClickException(str(error)) from error
+        raise refusal(error) from error
     if now.failed:
         list_failures([(str(result.run), result.error) for result in now.failed], folder)
         context.exit(EXIT_FAILURE)
@@ -106,7 +106,7 @@ def status(file: Path, output: Path | None) -> None:
     try:
         now = standing(declared, place)
     except StudyError as error:
-        raise click.ClickException(str(error)) from error
+        raise refusal(error) from error
     for group, counts in progress_table(now):
         words = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
         click.echo(f"{group.workload}, {group.steps} steps, {group.optimizer}, {group.recipe}: {words}")
@@ -127,7 +127,7 @@ def status(file: Path, output: Path | None) -> None:
 def report(file: Path, output: Path | None) -> None:
     """Write tables and figures of what is there of the study that FILE declares."""
     declared, _ = _declared(file)
-    from adaptive_lr.study.errors import StudyError
+    from adaptive_lr.study.errors import FailedStudyError, StudyError
     from adaptive_lr.study.folder import StudyFolder
     from adaptive_lr.study.job import standing
 
@@ -136,14 +136,14 @@ def report(file: Path, output: Path | None) -> None:
         now = standing(declared, StudyFolder(folder))
         _say_outdated(declared, now, folder)
         if not now.reported_results():
-            raise StudyError(f"there is nothing to report in {str(folder)!r} yet: adaptive-lr study run {file}")
+            raise FailedStudyError(f"there is nothing to report in {str(folder)!r} yet: adaptive-lr study run {file}")
         if now.missing:
             click.echo(
                 f"adaptive-lr: {len(now.missing)} runs are missing; the report is of those that are there", err=True
             )
         _report(declared, now, folder)
     except StudyError as error:
-        raise click.ClickException(str(error)) from error
+        raise refusal(error) from error
 
 
 @study.command(short_help="Write the paper of a study: numbers, tables, figures, PDF.")
@@ -184,7 +184,7 @@ def paper(file: Path, output: Path | None, text: Path | None, check: bool, pdf: 
         click.echo(f"{folder / GENERATED}: {counts}; all that the text names is there")
         typeset = build_pdf(folder) if pdf else None
     except StudyError as error:
-        raise click.ClickException(str(error)) from error
+        raise refusal(error) from error
     if typeset is not None:
         click.echo(f"wrote {typeset}")
     elif pdf:
@@ -201,7 +201,7 @@ def new(name: str) -> None:
     try:
         folder = make_skeleton(Path(name))
     except StudyError as error:
-        raise click.ClickException(str(error)) from error
+        raise refusal(error) from error
     click.echo(f"wrote {folder}/: README.md there says what is what; carry it out, and write its paper, with\n"
                f"  adaptive-lr study run {folder}/study.toml\n"
                f"  adaptive-lr study paper {folder}/study.toml")  # fmt: skip
@@ -216,7 +216,7 @@ def _declared(file: Path) -> tuple[Study, Engine]:
     try:
         return read_study(file), read_engine(file)
     except StudyError as error:
-        raise click.ClickException(str(error)) from error
+        raise refusal(error) from error
 
 
 def _folder(file: Path, declared: Study, output: Path | None) -> Path:

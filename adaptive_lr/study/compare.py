@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from adaptive_lr.study.engine import Engine
-from adaptive_lr.study.errors import StudyError, require
+from adaptive_lr.study.errors import FailedStudyError, StudyError, require
 from adaptive_lr.study.figures.learning_rates import ERROR, draw
 from adaptive_lr.study.folder import TENSORBOARD_SEED, StudyFolder
 from adaptive_lr.study.progress import InterruptedStudyError, make_console, with_progress
-from adaptive_lr.study.recipe import RECIPES, check_installed
+from adaptive_lr.study.recipe import check_installed, find_recipe
 from adaptive_lr.study.run import Run, RunResult
 from adaptive_lr.study.study import Study, check_workload
 from adaptive_lr.study.summary import RecipeSummary, summarise
@@ -75,7 +75,7 @@ def compare(study: Study, output: Path, *, jobs: int | None = None, tensorboard:
     engine.require()  # found missing now, not after the work
     require("matplotlib")
     for recipe in dict.fromkeys(study.recipes):
-        check_installed(RECIPES[recipe])
+        check_installed(find_recipe(recipe))
     workload = check_workload(study.workloads[0])
     folder = StudyFolder(output)
     folder.prepare()
@@ -111,7 +111,7 @@ def _compare(
         ) from None
     if not finished:
         last = failed[0].error.strip().splitlines()[-1]
-        raise StudyError(
+        raise FailedStudyError(
             f"all {len(failed)} runs failed, the first with {last} (tracebacks are in {output / 'results'})"
         )
 
@@ -147,7 +147,7 @@ def write_report(folder: StudyFolder, summaries: Sequence[RecipeSummary], *, nam
 
 
 def _write_readme(folder: StudyFolder, runs: Sequence[Run], *, name: str, scored: bool, tensorboard: bool) -> None:
-    recipes = "\n".join(f"- `{r}`: {RECIPES[r].description}" for r in dict.fromkeys(run.recipe for run in runs))
+    recipes = "\n".join(f"- `{r}`: {find_recipe(r).description}" for r in dict.fromkeys(run.recipe for run in runs))
     (folder.root / "README.md").write_text(
         README.format(
             name=name,

@@ -10,6 +10,10 @@ class StudyError(Exception):
     """Something in what was asked for is wrong; the message is one sentence that says what and how to go on."""
 
 
+class FailedStudyError(StudyError):
+    """What was asked for makes sense and did not succeed: runs failed or are missing, a paper is not up to date."""
+
+
 def require(module: str, *, extra: str = "compare") -> ModuleType:
     """Import a module that only comparisons need.
 
@@ -18,7 +22,7 @@ def require(module: str, *, extra: str = "compare") -> ModuleType:
         extra: the extra of this package that brings it.
 
     Raises:
-        StudyError: it is not installed; the sentence says which extra brings it.
+        FailedStudyError: it is not installed; the sentence says which extra brings it.
     """
     try:
         return importlib.import_module(module)
@@ -27,6 +31,6 @@ def require(module: str, *, extra: str = "compare") -> ModuleType:
         if error.name is not None and error.name.partition(".")[0] != package:
             raise
         needs = "comparisons need it" if extra == "compare" else "what was asked for needs it"
-        raise StudyError(
+        raise FailedStudyError(
             f'{package} is not installed, and {needs}: run `pip install "adaptive-lr[{extra}]"`'
         ) from error

@@ -90,8 +90,9 @@ class StudyFolder:
         return holders(self.store.directory)
 
     def trace_path(self, run: Run) -> Path:
-        """Where TensorBoard finds a run."""
-        return self.root / "tensorboard" / run.optimizer / find_recipe(run.recipe).name / f"peak-lr={run.peak_lr:g}"
+        """Where TensorBoard finds a run: within this folder, whatever the names of its optimizer and recipe."""
+        optimizer, recipe = run.optimizer.rpartition(":")[2], find_recipe(run.recipe).name.replace("/", "-")
+        return self.root / "tensorboard" / optimizer / recipe / f"peak-lr={run.peak_lr:g}"
 
     def known(self, runs: Iterable[Run]) -> dict[Run, RunResult]:
         """The results that are there already, those of failed runs among them."""

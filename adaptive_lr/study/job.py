@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptive_lr.study.engine import Engine
-from adaptive_lr.study.errors import StudyError
+from adaptive_lr.study.errors import FailedStudyError
 from adaptive_lr.study.folder import StudyFolder
 from adaptive_lr.study.lock import Shard
 from adaptive_lr.study.progress import InterruptedStudyError, make_console, with_progress
@@ -120,7 +120,7 @@ def carry_out(study: Study, output: Path, engine: Engine | None = None, *, shard
         if study.tuning is not None and not now.reported:
             waiting = sum(run not in now.results for run in tuning)
             if not waiting:
-                raise StudyError(f"all tuning runs failed, the first with {_reason(now.failed[0])}")
+                raise FailedStudyError(f"all tuning runs failed, the first with {_reason(now.failed[0])}")
             console.print(f"{waiting} tuning runs are still missing in {output}: when all shards have done theirs, "
                           "the same commands go on with what is reported.")  # fmt: skip
             return now
@@ -131,8 +131,8 @@ def carry_out(study: Study, output: Path, engine: Engine | None = None, *, shard
         _carry_out(now.reported, folder, engine, shard, console, "reported")
         now = standing(study, folder)
         if not now.missing and not now.reported_results():
-            raise StudyError(f"all {len(now.failed)} runs failed, the first with {_reason(now.failed[0])} "
-                             f"(tracebacks are in {folder.store.directory})")  # fmt: skip
+            raise FailedStudyError(f"all {len(now.failed)} runs failed, the first with {_reason(now.failed[0])} "
+                                   f"(tracebacks are in {folder.store.directory})")  # fmt: skip
         _write(folder.root / SUMMARY, csv_of(now.reported_results()))
     return now
 

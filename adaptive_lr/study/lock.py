@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from adaptive_lr.study.errors import StudyError
+from adaptive_lr.study.errors import FailedStudyError, StudyError
 
 try:
     import fcntl
@@ -86,7 +86,7 @@ def locked(folder: Path, shard: Shard | None = None) -> Iterator[None]:
             _take(whole, folder, exclusive=False)
             for other in folder.glob(f"{LOCK}-*-of-*"):
                 if not other.name.endswith(f"-of-{shard.of}") and (holder := _holder(other)):
-                    raise StudyError(_sentence(folder, f"{holder}, which divides the runs otherwise"))
+                    raise FailedStudyError(_sentence(folder, f"{holder}, which divides the runs otherwise"))
             part = stack.enter_context(_open(folder / f"{LOCK}-{shard.number}-of-{shard.of}"))
             _take(part, folder, exclusive=True)
             stack.enter_context(_signed(part, folder))
@@ -117,7 +117,7 @@ def _take(file: IO[str], folder: Path, *, exclusive: bool) -> None:
         if patience:
             time.sleep(0.05)
     found = holders(folder)
-    raise StudyError(_sentence(folder, ", ".join(found) or "another process"))
+    raise FailedStudyError(_sentence(folder, ", ".join(found) or "another process"))
 
 
 def _sentence(folder: Path, holder: str) -> str:

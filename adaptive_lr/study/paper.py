@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
 
-from adaptive_lr.study.errors import StudyError
+from adaptive_lr.study.errors import FailedStudyError, StudyError
 
 GENERATED = "generated"
 """The folder, beside the text, that holds everything made from results."""
@@ -137,7 +137,7 @@ def check_text(paper: Path) -> None:
     """
     numbers = paper / GENERATED / NUMBERS
     if not numbers.is_file():
-        raise StudyError(f"{numbers} is missing: generate it from recorded results first")
+        raise FailedStudyError(f"{numbers} is missing: generate it from recorded results first")
     defined = set(re.findall(r"\\csname result@([^\\]+)\\endcsname\{", numbers.read_text()))
     files = [path.relative_to(paper).with_suffix("").as_posix() for path in numbers.parent.rglob("*") if path.is_file()]
     problems = []
@@ -158,7 +158,7 @@ def check_text(paper: Path) -> None:
                 if not any((paper / (name + ending)).is_file() for ending in ("", ".tex", ".pdf", ".png"))
             ]
     if problems:
-        raise StudyError("the text names what is not there:\n" + "\n".join(problems))
+        raise FailedStudyError("the text names what is not there:\n" + "\n".join(problems))
 
 
 def build_pdf(paper: Path, name: str = "main") -> Path | None:
@@ -184,7 +184,7 @@ def build_pdf(paper: Path, name: str = "main") -> Path | None:
         log = paper / f"{name}.log"
         lines = log.read_text(errors="replace").splitlines() if log.is_file() else finished.stderr.splitlines()
         first = next((index for index, line in enumerate(lines) if line.startswith("!")), max(len(lines) - 20, 0))
-        raise StudyError("LaTeX failed:\n" + "\n".join(lines[first : first + 20]))
+        raise FailedStudyError("LaTeX failed:\n" + "\n".join(lines[first : first + 20]))
     return paper / f"{name}.pdf"
 
 

@@ -13,7 +13,7 @@ from adaptive_lr.range_figure import COLOURS, INTERVAL, RAW, SMOOTHED, loss_limi
 from adaptive_lr.study.errors import require
 from adaptive_lr.study.figures.style import STYLE
 from adaptive_lr.study.range_tests import NAMES, RULES, spreads, value
-from adaptive_lr.study.recipe import OPTIMIZERS
+from adaptive_lr.study.recipe import find_optimizer
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,7 +52,7 @@ def draw(results: Mapping[str, Sequence[RangeTestResult]], path: Path) -> list[P
         )  # fmt: skip
         for column, (optimizer, of_one) in enumerate(results.items()):
             above, below = panels[0][column], panels[1][column]
-            above.set_title(OPTIMIZERS[optimizer].label, fontweight="bold")
+            above.set_title(find_optimizer(optimizer).label, fontweight="bold")
             _curves(above, of_one)
             _strip(below, of_one)
             below.set_xlabel("learning rate")

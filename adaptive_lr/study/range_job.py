@@ -11,7 +11,7 @@ from adaptive_lr.lr_range_test import RangeTestResult
 from adaptive_lr.study.errors import StudyError, require
 from adaptive_lr.study.progress import make_console
 from adaptive_lr.study.range_figure import draw
-from adaptive_lr.study.range_tests import NOTE, RangeStudy, markdown, record, sweep_all, terminal_table
+from adaptive_lr.study.range_tests import NOTE, RangeStudy, markdown, outside, record, sweep_all, terminal_table
 
 
 def carry_out(study: RangeStudy, output: Path) -> None:
@@ -50,7 +50,7 @@ def carry_out(study: RangeStudy, output: Path) -> None:
         bar.update(task, completed=len(names) * study.seeds, description="sweeps")
     for optimizer, of_one in results.items():
         terminal.print(terminal_table(optimizer, of_one))
-        terminal.print(*_endings(of_one), sep="\n", style="dim", highlight=False)
+        terminal.print(*_endings(of_one), *outside(of_one), sep="\n", style="dim", highlight=False)
         terminal.print()
     terminal.print(NOTE, style="dim", highlight=False)
     write(study, results, output)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from adaptive_lr.lr_range_test import RangeTestResult, range_test
-from adaptive_lr.study.errors import StudyError, require
+from adaptive_lr.study.errors import FailedStudyError, StudyError, require
 from adaptive_lr.study.recipe import OPTIMIZERS, find_optimizer
 from adaptive_lr.study.references import describe
 from adaptive_lr.study.run import derive_seed, environment
@@ -30,7 +30,8 @@ NAMES = {"suggestion": "adaptive-lr", "minimum": "minimum/10"}
 
 NOTE = (
     "Mean: geometric. Spread: standard deviation over seeds, in decades. adaptive-lr: the peak that "
-    "controllers.RangeTest sets; the others are the classic rules as published. Interval: where the loss falls."
+    "controllers.RangeTest sets; the others are the classic rules as published. minimum/10: a tenth of where the loss "
+    "is lowest, `suggestions['minimum']` in results.json. Interval: where the loss falls."
 )
 
 
@@ -60,7 +61,7 @@ class RangeStudy:
         for name in self.optimizers:
             find_optimizer(name)
         if not self.optimizers:
-            raise StudyError("a study needs at least one optimizer")
+            raise StudyError("optimizers must not be empty")
         if not 0.0 < self.start_lr < self.end_lr < math.inf:
             raise StudyError(
                 f"the range must satisfy 0 < start-lr < end-lr, got start-lr={self.start_lr:g}, end-lr={self.end_lr:g}"
@@ -126,7 +127,7 @@ def sweep_all(
     except StudyError:
         raise
     except Exception as error:
-        raise StudyError(f"workload {workload.name!r} raises during the sweep: {describe(error)}") from error
+        raise FailedStudyError(f"workload {workload.name!r} raises during the sweep: {describe(error)}") from error
     finally:
         torch.set_num_threads(threads)
 
@@ -203,6 +204,18 @@ def rows(results: Sequence[RangeTestResult]) -> list[list[str]]:
     ]
 
 
+def outside(results: Sequence[RangeTestResult]) -> list[str]:
+    """A sentence where suggestions lie outside the interval of their own sweep; none where all lie inside."""
+    pairs = [(r.suggestion, r.interval) for r in results if r.suggestion is not None and r.interval is not None]
+    count = sum(not low <= suggestion <= high for suggestion, (low, high) in pairs)
+    if not count:
+        return []
+    return [
+        f"In {count} of {len(results)} sweeps the suggestion of adaptive-lr lies outside the interval: it is measured "
+        "by the size of updates, or by where the loss diverges, and drawn towards what is usual for the optimizer."
+    ]
+
+
 HEADINGS = ("rule", "mean", "spread", "range", "seeds")
 
 
@@ -214,7 +227,7 @@ def terminal_table(optimizer: str, results: Sequence[RangeTestResult]) -> Table:
     """
     box = require("rich.box").SIMPLE_HEAD
     table: Table = require("rich.table").Table(
-        title=OPTIMIZERS[optimizer].label, title_justify="left", title_style="bold", box=box, pad_edge=False
+        title=find_optimizer(optimizer).label, title_justify="left", title_style="bold", box=box, pad_edge=False
     )
     for index, heading in enumerate(HEADINGS):
         table.add_column(heading, justify="left" if index == 0 else "right", no_wrap=True)
@@ -228,7 +241,10 @@ def markdown(results: Mapping[str, Sequence[RangeTestResult]]) -> str:
     parts = []
     for optimizer, of_one in results.items():
         lines = [list(HEADINGS), ["---", *["---:"] * (len(HEADINGS) - 1)], *rows(of_one)]
-        parts.append(f"## {OPTIMIZERS[optimizer].label}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
+        parts.append(
+            f"## {find_optimizer(optimizer).label}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines)
+        )
+        parts.extend(outside(of_one))
     return "\n\n".join([*parts, NOTE]) + "\n"
 
 

@@ -6,12 +6,18 @@ import hashlib
 import importlib
 import importlib.util
 import os
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
 
 from adaptive_lr.study.errors import StudyError
 from adaptive_lr.study.sources import is_own
+
+OWN_MODULE = "adaptive_lr_study_"
+"""How the module of a user's file is called, before the hash of its place and contents."""
+
+_OWN_MODULE = re.compile(OWN_MODULE + "[0-9a-f]{16}")
 
 
 def is_reference(text: str) -> bool:
@@ -33,6 +39,8 @@ def load(reference: str, kind: str) -> object:
     place, _, attribute = reference.rpartition(":")
     try:
         module = _import_file(Path(place), kind) if place.endswith(".py") else _import_module(place)
+        if place.endswith(".py") and not hasattr(module, attribute):
+            raise StudyError(f"{kind} {reference!r} cannot be loaded: {place} has no {attribute!r}")
         return getattr(module, attribute)
     except StudyError:
         raise
@@ -63,9 +71,14 @@ def own_file(reference: str) -> list[Path]:
 
 
 def describe(error: BaseException) -> str:
-    """An exception as half a sentence: its type and the first line of its message."""
-    lines = str(error).strip().splitlines()
+    """An exception as half a sentence: its type and the first line of its message, a user's file by its own name."""
+    lines = _OWN_MODULE.sub(lambda match: _file_name(match[0]), str(error).strip()).splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _file_name(module: str) -> str:
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return module if file is None else Path(file).name
 
 
 def make_importable(folder: str) -> None:
@@ -89,7 +102,7 @@ def _import_file(path: Path, kind: str) -> ModuleType:
     contents = path.read_bytes()
     # By place and contents: several references into one file share it, and an edited file is read again.
     digest = hashlib.sha256(str(path.resolve()).encode() + b"\0" + contents).hexdigest()
-    name = f"adaptive_lr_study_{digest[:16]}"
+    name = f"{OWN_MODULE}{digest[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     specification = importlib.util.spec_from_file_location(name, path)

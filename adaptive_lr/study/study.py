@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -104,10 +106,8 @@ class Study:
         for name in ("workloads", "recipes", "optimizers", "horizons"):
             if isinstance(getattr(self, name), str):
                 raise StudyError(f"{name} must be a list, got {getattr(self, name)!r}")
-        if not self.recipes or not self.optimizers:
-            raise StudyError("a study needs at least one recipe and one optimizer")
-        if not self.workloads or not self.horizons:
-            raise StudyError("a study needs at least one workload and one horizon")
+            _check_list(name, getattr(self, name))
+        check_name(self.name)
         for name in self.optimizers:
             find_optimizer(name)
         for name in self.recipes:
@@ -118,14 +118,12 @@ class Study:
         if self.seeds < 1:
             raise StudyError(f"seeds must be >= 1, got {self.seeds}")
         if self.seeds > FIRST_TUNING_SEED:
-            raise StudyError(f"seeds must be <= {FIRST_TUNING_SEED}, got {self.seeds}")
+            raise StudyError(f"seeds that are reported must be <= {FIRST_TUNING_SEED}, got {self.seeds}")
         if self.steps is not None and self.steps < 1:
             raise StudyError(f"steps must be >= 1, got {self.steps}")
         for horizon in self.horizons:
             if not (math.isfinite(horizon) and horizon > 0.0):
                 raise StudyError(f"horizons must be finite and > 0, got {horizon}")
-        if not self.name:
-            raise StudyError("a study needs a name")
 
     def _check_rates(self) -> None:
         given = self.learning_rates
@@ -255,6 +253,27 @@ def check_workload(reference: str) -> Workload:
         raise StudyError(f"workload {workload.name!r} raises before its first step: {describe(error)}") from error
     check_start(workload, initial)
     return workload
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be the name of a study, which is that of its folder as well.
+
+    Raises:
+        StudyError: it is not of letters, digits, dots, hyphens and underscores, or begins with none of the former two.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII):
+        raise StudyError(
+            "the name of a study must be of letters, digits, dots, hyphens and underscores, a letter or a digit first; "
+            f"got {name!r}"
+        )
+
+
+def _check_list(name: str, values: Sequence[object]) -> None:
+    if not values:
+        raise StudyError(f"{name} must not be empty")
+    for value, count in Counter(values).items():
+        if count > 1:
+            raise StudyError(f"{name} must differ from each other, got {value!r} {count} times")
 
 
 def _check_rate(what: str, rate: float) -> None:

@@ -53,7 +53,7 @@ def read_engine(path: Path) -> Engine:
         given: dict[str, Any] = {name: _number(f"engine.{name}", table[name]) for name in ("cpus", "gpus")
                                  if name in table}  # fmt: skip
         if "jobs" in table:
-            given["jobs"] = _integer("engine.jobs", table["jobs"])
+            given["jobs"] = _count("engine.jobs", table["jobs"])
         return Engine(_text("engine.name", table.get("name", "joblib")), **given)
     except StudyError as error:
         raise StudyError(f"{path}: {error}") from error
@@ -83,9 +83,9 @@ def _study(record: dict[str, Any], folder: Path, name: str) -> Study:
     if "horizons" in record:
         given["horizons"] = _numbers("horizons", record["horizons"])
     if "steps" in record:
-        given["steps"] = _integer("steps", record["steps"])
+        given["steps"] = _count("steps", record["steps"])
     if "seeds" in report:
-        given["seeds"] = _integer("report.seeds", report["seeds"])
+        given["seeds"] = _count("report.seeds", report["seeds"])
     if "tuning" in record:
         given["tuning"] = _tuning(tuning, folder)
     if "workloads" not in given:
@@ -99,7 +99,7 @@ def _tuning(table: dict[str, Any], folder: Path) -> Tuning:
         budget = table["budget"]
         given["budgets"] = (budget,) if isinstance(budget, str) else _texts("tuning.budget", budget)
     if "seeds" in table:
-        given["seeds"] = _integer("tuning.seeds", table["seeds"])
+        given["seeds"] = _count("tuning.seeds", table["seeds"])
     if "centres" in table:
         if not isinstance(table["centres"], Mapping):
             raise StudyError(f"`tuning.centres` must be tables by workload, got {table['centres']!r}")
@@ -149,9 +149,11 @@ def _texts(place: str, value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _integer(place: str, value: Any) -> int:
+def _count(place: str, value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool):
         raise StudyError(f"`{place}` must be an integer, got {value!r}")
+    if value < 1:
+        raise StudyError(f"`{place}` must be >= 1, got {value}")
     return value
 
 

@@ -9,7 +9,7 @@ from dataclasses import fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from adaptive_lr.study.errors import StudyError, require
+from adaptive_lr.study.errors import FailedStudyError, StudyError, require
 from adaptive_lr.study.job import Standing
 from adaptive_lr.study.paper import GENERATED, NUMBERS, check_text, numbers_tex, stale, write_generated
 from adaptive_lr.study.paper_numbers import study_numbers
@@ -53,10 +53,10 @@ def generated_files(study: Study, now: Standing) -> dict[str, str | bytes]:
         StudyError: runs are missing, there is nothing to report, matplotlib is not installed, or names collide.
     """
     if now.missing:
-        raise StudyError(f"{len(now.missing)} runs of the study are missing, and a paper is of all of it: carry them "
-                         "out first, with `adaptive-lr study run`")  # fmt: skip
+        raise FailedStudyError(f"{len(now.missing)} runs of the study are missing, and a paper is of all of it: carry "
+                               "them out first, with `adaptive-lr study run`")  # fmt: skip
     if not now.reported_results():
-        raise StudyError("there is nothing to write about: every reported run failed")
+        raise FailedStudyError("there is nothing to write about: every reported run failed")
     require("matplotlib")
     head = _head(now.results.values())
     made = make_reports(study, now)
@@ -101,7 +101,7 @@ def check_paper(paper: Path, files: dict[str, str | bytes]) -> None:
     differing = stale(paper / GENERATED, files)
     if differing:
         names = ", ".join(path.relative_to(paper).as_posix() for path in differing)
-        raise StudyError(f"not what the results make, run `{COMMAND}` again: {names}")
+        raise FailedStudyError(f"not what the results make, run `{COMMAND}` again: {names}")
     check_text(paper)
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptive_lr.study.figures.style import (
-    BAND,
     BASELINE,
     BLUE,
     PAGE,
     VERMILION,
+    draw_interval,
     legend_above,
     new_figure,
     without_marker,
@@ -99,7 +99,7 @@ def _figure(record: Mapping[str, Any]) -> bytes:
                 _curves(axes, entries)
             axes.set_title(title, loc="left")
             axes.set_xlabel("step, % of the horizon")
-            axes.set(xlim=(0.0, 100.0), ylim=(-3.0, 103.0))
+            axes.set(xlim=(0.0, 103.0), ylim=(-3.0, 103.0))
             axes.grid(True)
         panels[0].set_ylabel(f"runs at {TARGET:.0%} of what\ncosine learns, %")
         legend_above(figure, next(axes.get_lines() for axes in panels if axes.get_lines()), num_columns=len(RECIPES))
@@ -114,6 +114,5 @@ def _curves(axes: Axes, entries: Sequence[Mapping[str, Any]]) -> None:
     for place, recipe in enumerate(RECIPES):
         look = LOOKS[recipe]
         if np.isfinite(low[place]).all():
-            axes.fill_between(100.0 * SHARES, low[place], high[place], step="post", color=look["color"], alpha=BAND / 2,
-                              linewidth=0.0)  # fmt: skip
+            draw_interval(axes, 100.0 * SHARES, low[place], high[place], look, step="post")
         axes.plot(100.0 * SHARES, values[place], drawstyle="steps-post", label=NAMES[recipe], **look)

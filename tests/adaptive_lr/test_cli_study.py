@@ -72,8 +72,8 @@ def outcomes(folder: Path) -> dict[str, object]:
     return {r["key"]: {k: v for k, v in r.items() if k not in ("seconds", "environment")} for r in records}
 
 
-def refused(result: Result, *parts: str) -> None:
-    assert result.exit_code == 1, result.output
+def refused(result: Result, *parts: str, code: int = 2) -> None:
+    assert result.exit_code == code, result.output
     assert len(result.stderr.strip().splitlines()) == 1, result.stderr
     for part in parts:
         assert part in result.stderr
@@ -142,7 +142,7 @@ def test_after_kill_9_the_same_command_completes_the_study(invoke: Invoke, tmp_p
     while len(list(results.glob("*.json"))) < 3:
         assert time.monotonic() < deadline, "the study does not get on"
         time.sleep(0.02)
-    refused(run(invoke), "another study is under way", f"process {process.pid}")
+    refused(run(invoke), "another study is under way", f"process {process.pid}", code=1)
     assert f"under way: process {process.pid}" in invoke("status", "study.toml").stdout
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
@@ -171,7 +171,7 @@ def test_runs_that_fail_are_listed_at_the_end_and_the_others_are_kept(invoke: In
 def test_a_study_of_which_everything_fails_says_why(invoke: Invoke, tmp_path: Path) -> None:
     text = 'workloads = ["tiny.py:{workload}"]\nrecipes = ["cosine"]\nlearning_rates = [1]\n[report]\nseeds = 1'
     declare(tmp_path, "TooFewBatches", text)
-    refused(run(invoke), "all 2 runs failed", "gave only 3 batches")
+    refused(run(invoke), "all 2 runs failed", "gave only 3 batches", code=1)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +181,7 @@ def test_a_study_of_which_everything_fails_says_why(invoke: Invoke, tmp_path: Pa
         (("tiny.py:{workload}", "tiny.py:RaisesAtStart"), "raises before its first step: RuntimeError: no such layer"),
         (("tiny.py:{workload}", "nothing.py:X"), "workload file 'nothing.py' does not exist"),
         (("SCALED", "NEEDS_MORE"), "recipe 'needs' needs no_such_module"),
+        (('name = "small"', 'name = "../evil"'), "a letter or a digit first; got '../evil'"),
         (("horizons", "horizon"), "unknown key 'horizon' in the file"),
         (('budget = ["default", "search-3"]', "budget = 7"), "`tuning.budget` must be a list of strings, got 7"),
     ],
@@ -206,7 +207,7 @@ def test_bad_options_are_refused_in_one_sentence(invoke: Invoke, arguments: tupl
 
 
 def test_a_folder_of_another_study_and_a_report_of_nothing_are_refused(invoke: Invoke, tmp_path: Path) -> None:
-    refused(invoke("report", "study.toml"), "there is nothing to report")
+    refused(invoke("report", "study.toml"), "there is nothing to report", code=1)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "study.json").write_text('{"name": "another"}')
     refused(run(invoke, "--output", "out"), "is of the study 'another', not of 'small'")
@@ -259,7 +260,7 @@ def test_a_folder_of_other_things_is_not_cleared_for_a_paper(
 
 def test_without_the_extra_ray_is_refused_in_one_sentence(invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    refused(run(invoke, "--engine", "ray"), "ray is not installed", 'pip install "adaptive-lr[ray]"')
+    refused(run(invoke, "--engine", "ray"), "ray is not installed", 'pip install "adaptive-lr[ray]"', code=1)
 
 
 def test_results_of_another_version_are_said_to_be_left_alone(

@@ -150,7 +150,7 @@ def test_a_name_that_a_study_cannot_have_a_folder_in_use_and_a_study_without_res
     command("new", tmp_path / "fresh")
     assert "runs of the study are missing" in refused("paper", tmp_path / "fresh/study.toml")
     assert "fresh' is not empty" in refused("new", tmp_path / "fresh")
-    assert "a study is named by letters, digits" in refused("new", tmp_path / "my study")
+    assert "the name of a study must be of letters" in refused("new", tmp_path / "my study")
     assert not (tmp_path / "fresh/paper/generated").exists()
     sentence = refused("paper", project / "study.toml", "--paper", tmp_path / "nowhere")
     assert "there is no text" in sentence

@@ -10,10 +10,11 @@ import numpy as np
 
 from adaptive_lr.study.errors import require
 from adaptive_lr.study.figures.style import (
-    BAND,
     MOST_BANDS,
     PAGE,
     STYLE,
+    draw_interval,
+    interval_handle,
     legend_above,
     looks,
     new_figure,
@@ -64,20 +65,15 @@ def draw(
                     level = without_marker(styles[method]) | {"linewidth": 0.8}
                     panel.plot([1, longest], [curve.expected[0]] * 2, **level)
                 if banded and np.isfinite(curve.low).all():
-                    colour = styles[method]["color"]
-                    panel.fill_between(settings, curve.low, curve.high, color=colour, alpha=BAND / 2, linewidth=0.0)
+                    draw_interval(panel, settings, curve.low, curve.high, styles[method])
                 handles[method] = panel.plot(settings, curve.expected, label=method, **styles[method])[0]
             panel.set_title(optimizer, loc="left")
             panel.set_xlabel("settings tried, each a whole run")
             panel.xaxis.set_major_locator(require("matplotlib.ticker").MaxNLocator(integer=True))
             panel.grid(True)
         axes[0].set_ylabel(label)
-        # Bands may be far wider than what there is to see of the curves.
-        means = np.concatenate([curve.expected for curves in panels.values() for curve in curves.values()])
-        margin = 0.35 * float(np.ptp(means)) or 0.1
-        axes[0].set_ylim(means.min() - margin, means.max() + margin)
-        what = "band of the search, 95 %" if mean_of == 1 else f"95 % interval of the mean over {mean_of} tasks"
+        what = "95 % band of the search" if mean_of == 1 else f"95 % interval of the mean over {mean_of} tasks"
         if banded:
-            handles[""] = require("matplotlib.patches").Patch(facecolor="0.85", label=what)
+            handles[""] = interval_handle(what)
         legend_above(figure, (handles[m] for m in [*methods, ""] if m in handles), num_columns=4)
         return save(figure, path, label.replace("\n", " "))

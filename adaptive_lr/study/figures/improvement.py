@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from adaptive_lr.study.errors import require
-from adaptive_lr.study.figures.style import PAGE, STYLE, looks, new_figure, save
+from adaptive_lr.study.figures.style import PAGE, STYLE, legend_above, looks, new_figure, save
 from adaptive_lr.study.statistics import Estimates
 
 WORTHWHILE = 0.75
@@ -35,7 +35,7 @@ def draw(panels: Mapping[str, Estimates], methods: Sequence[str], path: Path, *,
     shown = [(index, method) for index, method in enumerate(methods) if method != baseline]
     styles = looks(methods, baseline)
     with matplotlib.rc_context(STYLE):
-        figure = new_figure(PAGE, 0.75 + 0.19 * len(shown))
+        figure = new_figure(PAGE, 1.0 + 0.19 * len(shown))
         axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         for panel, (optimizer, (values, low, high)) in zip(axes, panels.items(), strict=True):
             for place, (index, method) in enumerate(shown):
@@ -53,5 +53,11 @@ def draw(panels: Mapping[str, Estimates], methods: Sequence[str], path: Path, *,
             panel.tick_params(axis="y", length=0)
         axes[0].set_yticks(range(len(shown)), [method for _, method in shown])
         axes[0].set_ylim(len(shown) - 0.5, -0.5)
+        line = require("matplotlib.lines").Line2D
+        mark = f"{WORTHWHILE:g}: from here on an improvement counts as reliable (Bouthillier et al. 2021)"
+        handles = [line([], [], color="0.35", linestyle=":", linewidth=1.0, label=mark)]
+        if any(np.isfinite(estimates.low[index]) for estimates in panels.values() for index, _ in shown):
+            handles.insert(0, line([], [], color="0.35", linewidth=1.8, label="95 % interval"))
+        legend_above(figure, handles, num_columns=2)
         figure.supxlabel(f"probability that a run is better than one of {baseline}", fontsize=STYLE["axes.labelsize"])
         return save(figure, path, f"probability of improvement over {baseline}")

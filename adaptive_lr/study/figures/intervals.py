@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from adaptive_lr.study.errors import require
-from adaptive_lr.study.figures.style import PAGE, STYLE, looks, new_figure, save
+from adaptive_lr.study.figures.style import PAGE, STYLE, legend_above, looks, new_figure, save
 from adaptive_lr.study.statistics import Estimates
 
 
@@ -43,7 +43,7 @@ def draw(
     matplotlib = require("matplotlib")
     columns = list(next(iter(panels.values())))
     with matplotlib.rc_context(STYLE):
-        figure = new_figure(PAGE, 0.45 + len(panels) * (0.35 + 0.17 * len(methods)))
+        figure = new_figure(PAGE, 0.7 + len(panels) * (0.35 + 0.17 * len(methods)))
         axes = figure.subplots(len(panels), len(columns), squeeze=False, sharey=True, sharex="col")
         styles = looks(methods, baseline)
         for row, (optimizer, estimates) in enumerate(panels.items()):
@@ -67,4 +67,9 @@ def draw(
             axes[row][0].set_title(optimizer, loc="left")
         axes[0][0].set_yticks(range(len(methods)), methods)
         axes[0][0].set_ylim(len(methods) - 0.5, -0.5)
+        line = require("matplotlib.lines").Line2D
+        handles = [line([], [], color="0.35", linestyle=":", linewidth=1.0, label=f"as good as {baseline}")]
+        if any(np.isfinite(found.low).any() for estimates in panels.values() for found in estimates.values()):
+            handles.insert(0, line([], [], color="0.35", linewidth=1.8, label="95 % interval"))
+        legend_above(figure, handles, num_columns=2)
         return save(figure, path, title)

@@ -8,7 +8,18 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from adaptive_lr.study.errors import require
-from adaptive_lr.study.figures.style import BAND, BASELINE, BLUE, PAGE, STYLE, VERMILION, legend_above, new_figure, save
+from adaptive_lr.study.figures.style import (
+    BAND,
+    BASELINE,
+    BLUE,
+    PAGE,
+    STYLE,
+    VERMILION,
+    legend_above,
+    new_figure,
+    number_log_axis,
+    save,
+)
 from adaptive_lr.study.recipe import Recipe, find_optimizer, find_recipe
 from adaptive_lr.study.summary import Cell, RecipeSummary
 
@@ -77,17 +88,21 @@ def draw(summaries: Sequence[RecipeSummary], path: Path, *, workload: str, measu
     lines = [(o, bases[i : i + num_columns]) for o in optimizers for i in range(0, len(bases), num_columns)]
     widths = [WIDE if column == 0 and bases[0] in wide else 1.0 for column in range(num_columns)]
     with matplotlib.rc_context(STYLE):
-        figure = new_figure(min(PAGE, 1.6 + 1.25 * max(2.0, sum(widths))), 0.7 + 1.6 * len(lines))
+        figure = new_figure(min(PAGE, 1.6 + 1.25 * max(2.0, sum(widths))), 0.7 + 1.75 * len(lines))
         panels = figure.subplots(len(lines), num_columns, sharey=True, squeeze=False, width_ratios=widths)
         for row, (optimizer, of_row) in enumerate(lines):
             for column, base in enumerate(of_row):
                 chosen = [s for s in summaries if s.optimizer == optimizer and find_recipe(s.recipe).base == base]
                 _panel(panels[row][column], chosen, measure, num_ticks=12 if widths[column] > 1.0 else 4)
                 if row == 0 or len(bases) > num_columns:
-                    panels[row][column].set_title(base)
+                    panels[row][column].set_title(base, fontweight="normal")
             for unused in panels[row][len(of_row) :]:
                 unused.set_visible(False)
-            panels[row][0].set_ylabel(f"{find_optimizer(optimizer).label}\n{measure.label}")
+            if row == 0 or lines[row - 1][0] != optimizer:  # above the names of the bases, where they are
+                named = row == 0 or len(bases) > num_columns
+                panels[row][0].set_title(find_optimizer(optimizer).label + ("\n" if named else ""), loc="left")
+            panels[row][0].set_ylabel(measure.label)
+        number_log_axis(panels[0][0])
         figure.supxlabel("learning rate given", fontsize=STYLE["axes.labelsize"])
         legend_above(figure, _handles(summaries), num_columns=3 if num_columns >= 3 else 2)
         return save(figure, path, f"{measure.label} against the learning rate given: {workload}")
@@ -110,9 +125,6 @@ def _panel(axes: Axes, summaries: Sequence[RecipeSummary], measure: Measure, *, 
     ticker = require("matplotlib.ticker")
     axes.xaxis.set_major_locator(ticker.LogLocator(numticks=num_ticks))
     axes.xaxis.set_minor_locator(ticker.NullLocator())
-    axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 3.0)))
-    axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
-    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
     axes.grid(True)
 
 

@@ -10,10 +10,11 @@ import numpy as np
 
 from adaptive_lr.study.errors import require
 from adaptive_lr.study.figures.style import (
-    BAND,
     MOST_BANDS,
     PAGE,
     STYLE,
+    draw_interval,
+    interval_handle,
     legend_above,
     looks,
     new_figure,
@@ -68,21 +69,24 @@ def draw(
     """
     matplotlib = require("matplotlib")
     with matplotlib.rc_context(STYLE):
-        figure = new_figure(PAGE, 0.75 + 1.85 * len(panels))
+        figure = new_figure(PAGE, 0.75 + 2.0 * len(panels))
         axes = figure.subplots(len(panels), 2, squeeze=False, sharey=True, sharex="col")
         for row, (optimizer, (profile, distribution)) in enumerate(panels.items()):
             _curves(axes[row][0], profile, methods, baseline)
             _curves(axes[row][1], distribution, methods, baseline)
             axes[row][0].set_xscale("log", base=2)
-            axes[row][0].set_ylabel(f"{optimizer}\nshare of tasks")
+            axes[row][0].set_title(optimizer, loc="left")
+            axes[row][0].set_ylabel("share of tasks")
             axes[row][1].set_ylabel("share of runs that score more")
             axes[row][0].set_ylim(-0.03, 1.03)
         ticker = require("matplotlib.ticker")
         axes[-1][0].xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
         axes[-1][0].set_xlabel(f"steps to {target},\nat most this many times the fastest method's")
         axes[-1][1].set_xlabel(score)
-        lines = axes[0][0].get_lines()
-        legend_above(figure, lines, num_columns=min(5, len(methods)))
+        handles = list(axes[0][0].get_lines())
+        if any(_banded(curves, methods) for pair in panels.values() for curves in pair):
+            handles.append(interval_handle("95 % interval at each place"))
+        legend_above(figure, handles, num_columns=min(5, len(handles)))
         return save(figure, path, "performance profile and distribution of scores")
 
 
@@ -91,8 +95,12 @@ def _curves(axes: Axes, curves: Curves, methods: Sequence[str], baseline: str) -
     for index, method in enumerate(methods):
         look = without_marker(styles[method])
         low, high = curves.low[index], curves.high[index]
-        if len(methods) <= MOST_BANDS and np.isfinite(low).all():
-            axes.fill_between(curves.places, low, high, step="post", color=look["color"], alpha=BAND, linewidth=0.0)
+        if _banded(curves, methods):
+            draw_interval(axes, curves.places, low, high, look, step="post")
         axes.plot(curves.places, curves.values[index], drawstyle="steps-post", label=method, **look)
     axes.set_xlim(curves.places[0], curves.places[-1])
     axes.grid(True)
+
+
+def _banded(curves: Curves, methods: Sequence[str]) -> bool:
+    return len(methods) <= MOST_BANDS and bool(np.isfinite(curves.low).all())

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from numpy.typing import ArrayLike
+
 from adaptive_lr.study.errors import require
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLUMN, PAGE = 3.35, 6.9
@@ -41,8 +44,8 @@ BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY = "#0072B2", "#D55E00", "#009E73", "
 BAND = 0.18
 """Opacity of a band."""
 
-MOST_BANDS = 5
-"""With more methods than this in a panel, bands are left out: they would be mud."""
+MOST_BANDS = 3
+"""With more methods than this in a panel, intervals are left out: they would be mud."""
 
 BASELINE: dict[str, Any] = {
     "color": "0.25",
@@ -91,6 +94,39 @@ def looks(methods: Sequence[str], baseline: str | None) -> dict[str, dict[str, A
 def without_marker(look: dict[str, Any]) -> dict[str, Any]:
     """The same line where there are too many points to mark."""
     return {name: value for name, value in look.items() if not name.startswith("marker")}
+
+
+def draw_interval(axes: Axes, x: ArrayLike, low: ArrayLike, high: ArrayLike, look: dict[str, Any], **how: Any) -> None:
+    """An interval around a line: a light band, edged in the line's own colour and dashes, so that several can be told.
+
+    Args:
+        axes: where to.
+        x: shape (k,).
+        low: shape (k,).
+        high: shape (k,).
+        look: settings of the line.
+        **how: for `Axes.fill_between`, such as ``step="post"``.
+    """
+    axes.fill_between(
+        x, low, high, facecolor=(look["color"], BAND / 3), edgecolor=(look["color"], 0.7), linewidth=0.5,
+        linestyle=look.get("linestyle", "-"), **how,
+    )  # fmt: skip
+
+
+def interval_handle(label: str) -> Any:
+    """What stands for the intervals of all methods in a legend."""
+    return require("matplotlib.patches").Patch(facecolor="0.94", edgecolor="0.5", linewidth=0.5, label=label)
+
+
+def number_log_axis(axes: Axes) -> None:
+    """Plain numbers on a logarithmic vertical axis, the more in each decade the fewer decades it spans."""
+    ticker = require("matplotlib.ticker")
+    low, high = axes.get_ylim()
+    span = high / low
+    subs = (1.0, 2.0, 3.0, 5.0, 7.0) if span < 10.0 else (1.0, 2.0, 5.0) if span < 100.0 else (1.0, 3.0)
+    axes.yaxis.set_major_locator(ticker.LogLocator(subs=subs if span < 1e3 else (1.0,)))
+    axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    axes.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
 def new_figure(width: float, height: float) -> Figure:

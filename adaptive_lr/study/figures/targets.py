@@ -10,9 +10,11 @@ import numpy as np
 
 from adaptive_lr.study.errors import require
 from adaptive_lr.study.figures.style import (
-    BAND,
+    MOST_BANDS,
     PAGE,
     STYLE,
+    draw_interval,
+    interval_handle,
     legend_above,
     looks,
     new_figure,
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 MOST_COLUMNS = 4
 """Panels side by side."""
 
-MOST_BANDS = 3
-"""With more methods than this bands are left out: at the few seeds of a study each is half a panel high."""
+ROOM = 0.03
+"""Share of the horizon that is left free beyond it, so that a step there is seen whole."""
 
 
 class Curve(NamedTuple):
@@ -82,8 +84,7 @@ def draw(
             row[0].set_ylabel(f"share of runs at\n{target}")
         handles = list(axes[0][0].get_lines()[: len(methods)])
         if any(_banded(curve, methods) for curves in panels.values() for curve in curves.values()):
-            patch = require("matplotlib.patches").Patch
-            handles.append(patch(facecolor="0.85", label="95 % interval at each step"))
+            handles.append(interval_handle("95 % interval at each step"))
         legend_above(figure, handles, num_columns=4 if num_columns > 2 else 2)
         return save(figure, path, f"time to {target}")
 
@@ -94,14 +95,14 @@ def _panel(axis: Axes, curves: Mapping[str, Curve], methods: Sequence[str], base
         steps, share, low, high = curves[method]
         look = without_marker(styles[method])
         if _banded(curves[method], methods):
-            axis.fill_between(steps, low, high, step="post", color=look["color"], alpha=BAND / 2, linewidth=0.0)
+            draw_interval(axis, steps, low, high, look, step="post")
         axis.plot(steps, share, drawstyle="steps-post", label=method, **look)
     short = {method: curves[method] for method in methods if curves[method].share[-1] < 1.0}
     for method, curve in short.items():
         axis.plot(curve.steps[-1:], curve.share[-1:], linestyle="none", marker="|", markersize=9.0, markeredgewidth=1.6,
                   color=styles[method]["color"], clip_on=False, zorder=5)  # fmt: skip
     horizon = max(float(curve.steps[-1]) for curve in curves.values())
-    axis.set_xlim(0.0, horizon)
+    axis.set_xlim(0.0, (1.0 + ROOM) * horizon)
     axis.set_yticks(np.linspace(0.0, 1.0, 5))
     axis.grid(True)
 

@@ -10,7 +10,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adaptive_lr.study.errors import require
-from adaptive_lr.study.figures.style import BLUE, GREEN, ORANGE, PURPLE, SKY, STYLE, VERMILION, new_figure, save
+from adaptive_lr.study.figures.style import (
+    BLUE,
+    GREEN,
+    ORANGE,
+    PURPLE,
+    SKY,
+    STYLE,
+    VERMILION,
+    new_figure,
+    number_log_axis,
+    save,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +38,7 @@ MOST_NUMBERED = 12
 
 
 def draw(result: RunResult, path: Path, *, title: str) -> list[Path]:
-    """Draw the loss of a run over its learning rate, both over steps, with every decision marked on both.
+    """Draw the loss of a run over its learning rate, both over steps, with every decision marked above and on the rate.
 
     Args:
         result: a run that was carried out.
@@ -60,30 +71,18 @@ def draw(result: RunResult, path: Path, *, title: str) -> list[Path]:
         below.set_yscale("log")
         below.set_ylabel("learning rate used")
         below.set_xlabel("step")
-        _marks(above, below, result.decisions, losses, rates)
+        _marks(above, below, result.decisions, rates)
         for panel in (above, below):
             panel.grid(True)
             panel.margins(x=0.02)
             if panel.get_yscale() == "log":
-                _plain_ticks(panel)
+                number_log_axis(panel)
         handles, labels = above.get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside upper center", ncols=3, title=title, title_fontsize=8)
         return save(figure, path, title)
 
 
-def _plain_ticks(panel: Axes) -> None:
-    low, high = panel.get_ylim()
-    if high / low < 100.0:
-        ticker = require("matplotlib.ticker")
-        subs = (1.0, 2.0, 5.0) if high / low < 20.0 else (1.0, 3.0)
-        panel.yaxis.set_major_locator(ticker.LogLocator(subs=subs))
-        panel.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
-        panel.yaxis.set_minor_formatter(ticker.NullFormatter())
-
-
-def _marks(
-    above: Axes, below: Axes, decisions: Sequence[Mapping[str, Any]], losses: np.ndarray, rates: np.ndarray
-) -> None:
+def _marks(above: Axes, below: Axes, decisions: Sequence[Mapping[str, Any]], rates: np.ndarray) -> None:
     kinds = list(dict.fromkeys(map(_kind, decisions)))
     few = len(decisions) <= MOST_NUMBERED
     offset_copy = require("matplotlib.transforms").offset_copy
@@ -96,13 +95,15 @@ def _marks(
         own = [place for place, d in enumerate(decisions) if _kind(d) == kind]
         label = kind + (f" ({len(own)})" if len(own) > 1 else "")
         for number, place in enumerate(own):
-            step = min(max(int(decisions[place]["step"]), 0), len(losses) - 1)
-            for panel, values in ((above, losses), (below, rates)):
-                # Several decisions of one step stand above each other.
-                lift = offset_copy(panel.transData, panel.figure, y=6.5 * min(lifted[place], 4), units="points")
-                text = label if number == 0 and panel is above else None
-                panel.plot([step], [values[step]], transform=lift, label=text, **look)
-                if few:
+            step = min(max(int(decisions[place]["step"]), 0), len(rates) - 1)
+            # On the upper edge, where no loss is hidden; several decisions of one step stand above each other.
+            lift = offset_copy(
+                above.get_xaxis_transform(), above.figure, y=4 + 6.5 * min(lifted[place], 4), units="points"
+            )
+            above.plot([step], [1.0], transform=lift, label=label if number == 0 else None, **look)
+            below.plot([step], [rates[step]], **look | {"markersize": 3.0, "markeredgewidth": 0.3})
+            if few:
+                for panel in (above, below):
                     panel.axvline(step, color=look["color"], linewidth=0.7, alpha=0.6, zorder=1)
 
 

@@ -144,8 +144,8 @@ def draw_traces(tasks: Sequence[Task], names: Names, folder: Path) -> list[Path]
             run = result.run
             files += trace.draw(
                 result, folder / f"trace-{_slug(names.recipe(recipe))}",
-                title=f"{names.recipe(recipe)} with {names.optimizer(run.optimizer)} on {title}, "
-                f"given {run.peak_lr:g} (seed {run.seed})",
+                title=f"{names.recipe(recipe)} with {names.optimizer(run.optimizer)} on {title},\n"
+                f"peak learning rate {run.peak_lr:g}, seed {run.seed}",
             )  # fmt: skip
     return files
 

@@ -11,6 +11,7 @@ from adaptive_lr.study.reports.names import Names
 from adaptive_lr.study.reports.tables import Table, between, csv_text, probability, with_uncertainty
 from adaptive_lr.study.reports.tasks import Task
 from adaptive_lr.study.statistics import Interval, lr_sensitivity_interval, mean_interval
+from adaptive_lr.study.statistics.resampling import FEWEST_DEGREES, FEWEST_SEEDS
 from adaptive_lr.study.summary import Cell
 
 SIGNIFICANT = 0.05
@@ -87,7 +88,9 @@ def pooled_table(comparison: Comparison, names: Names) -> Table:
             "the same over all pairs of runs of a task.",
             f"Time score: area under the performance profile from 1 to 4 times the fastest median time to {TARGET:.0%} "
             f"of what {baseline} learns by the validation loss; a miss is infinitely slow.",
-            "Intervals: 95 %; stratified bootstrap over seeds, these tasks kept; exact binomial for diverged runs.",
+            "Intervals: 95 %; stratified bootstrap over seeds, these tasks kept; exact binomial for diverged runs. No "
+            f"bootstrap interval where a task has fewer than {FEWEST_SEEDS} seeds, or a single task fewer than "
+            f"{FEWEST_DEGREES + 1}.",
             *([left_out.strip() + "."] if comparison.unscaled else []),
         ),
     )
@@ -113,8 +116,10 @@ def sensitivity_table(tasks: Sequence[Task], names: Names, optimizer: str) -> Ta
         (
             "Mean over the learning rates given of min(validation loss, loss at initialisation), less the recipe's own "
             "best (Wortsman et al. 2023, arXiv:2309.14322); lower is better. It is blind to how good that best is.",
-            "Intervals: 95 %, bootstrap over seeds, drawn for all learning rates at once. A recipe that finds its own "
-            "peak is given learning rates to start from: what is measured there is another thing.",
+            "Intervals: 95 %, Student's t over seeds, with the recipe's best learning rate held; none where there is a "
+            "single seed, and very wide at two.",
+            "A recipe that finds its own peak is given learning rates to start from: what is measured there is another "
+            "thing.",
         ),
     )
 

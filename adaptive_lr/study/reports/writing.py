@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from adaptive_lr.study.errors import StudyError, require
+from adaptive_lr.study.errors import FailedStudyError, require
 from adaptive_lr.study.reports import drawing
 from adaptive_lr.study.reports.comparison import Comparison, compare_recipes
 from adaptive_lr.study.reports.names import Names
@@ -70,7 +70,7 @@ def make_report(
     """
     tasks = tuple(collect_tasks(searched, reported, recipes=recipes))
     if not tasks:
-        raise StudyError("there is nothing to report: no run was carried out")
+        raise FailedStudyError("there is nothing to report: no run was carried out")
     names = Names(tasks, titles or {})
     measures: tuple[Measure, ...] = ("error", "loss") if any(task.scored for task in tasks) else ("loss",)
     comparisons = {measure: tuple(compare_recipes(tasks, baseline, measure)) for measure in measures}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from adaptive_lr.study.errors import StudyError
+from adaptive_lr.study.study import check_name
 
 TEMPLATES = Path(__file__).parent
 
@@ -32,8 +32,7 @@ def make_skeleton(folder: Path) -> Path:
         StudyError: there is something in it, its name cannot be a study's, or it cannot be written to.
     """
     name = folder.resolve().name
-    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", name, re.ASCII):
-        raise StudyError(f"a study is named by letters, digits, - and _, got {name!r}")
+    check_name(name)
     try:
         if folder.is_dir() and any(folder.iterdir()):
             raise StudyError(f"folder {str(folder)!r} is not empty: give the name of a new one")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -63,11 +64,14 @@ def tuning_curve(losses: ArrayLike, *, support: tuple[float, float], confidence:
         confidence: in (0, 1).
 
     Raises:
-        ValueError: no losses, losses outside the support, or a confidence outside (0, 1).
+        ValueError: no losses, a support whose bounds are not finite and ascending, losses outside it, or a confidence
+            outside (0, 1).
     """
     check_confidence(confidence)
     ordered = np.sort(finite_sample("losses", losses))
     least, greatest = support
+    if not (math.isfinite(least) and math.isfinite(greatest) and least <= greatest):
+        raise ValueError(f"support must be two finite numbers, the least loss first, got {support}")
     if not least <= ordered[0] <= ordered[-1] <= greatest:
         raise ValueError(f"losses must lie within the support {support}, got {ordered[0]} to {ordered[-1]}")
     count = ordered.size

@@ -22,7 +22,11 @@ def interquartile_mean(tasks: Sequence[Array]) -> Array:
 
     Returns:
         Shape (..., methods).
+
+    Raises:
+        ValueError: no tasks.
     """
+    _refuse_none(tasks)
     runs = np.sort(np.concatenate(tasks, axis=-1), axis=-1)
     cut = int(TRIMMED * runs.shape[-1])
     trimmed: Array = runs[..., cut : runs.shape[-1] - cut].mean(axis=-1)
@@ -30,7 +34,12 @@ def interquartile_mean(tasks: Sequence[Array]) -> Array:
 
 
 def median(tasks: Sequence[Array]) -> Array:
-    """Median over tasks of the mean over seeds, for each method; shape (..., methods)."""
+    """Median over tasks of the mean over seeds, for each method; shape (..., methods).
+
+    Raises:
+        ValueError: no tasks.
+    """
+    _refuse_none(tasks)
     middle: Array = np.median(np.stack([task.mean(axis=-1) for task in tasks], axis=-1), axis=-1)
     return middle
 
@@ -46,6 +55,7 @@ def win_rates(baseline: int) -> Statistic:
     """
 
     def statistic(tasks: Sequence[Array]) -> Array:
+        _refuse_none(tasks)
         return _mean([_wins(task, task[..., baseline, None, :]).mean(axis=-1) for task in tasks])
 
     return statistic
@@ -64,6 +74,7 @@ def probability_of_improvement(baseline: int) -> Statistic:
     """
 
     def statistic(tasks: Sequence[Array]) -> Array:
+        _refuse_none(tasks)
         shares = [_wins(task[..., :, None], task[..., baseline, None, None, :]).mean(axis=(-1, -2)) for task in tasks]
         return _mean(shares)
 
@@ -84,6 +95,11 @@ def normalise(costs: Array, initial: float, reference: float) -> Array:
     clipped = np.minimum(np.where(np.isfinite(costs), costs, initial), initial)
     scores: Array = (initial - clipped) / (initial - reference)
     return scores
+
+
+def _refuse_none(tasks: Sequence[Array]) -> None:
+    if not len(tasks):
+        raise ValueError(f"tasks must not be empty, got {tasks!r}")
 
 
 def _wins(treated: Array, control: Array) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import NamedTuple
 
 from scipy import stats
@@ -26,9 +27,17 @@ def binomial_rate(count: int, total: int, *, confidence: float = CONFIDENCE) -> 
         confidence: in (0, 1).
 
     Raises:
+        TypeError: a count that is no integer.
         ValueError: something is out of range.
     """
     check_confidence(confidence)
+    for name, number in (("count", count), ("total", total)):
+        if isinstance(number, bool):
+            raise TypeError(f"{name} must be an integer, got {number!r}")
+        try:
+            operator.index(number)
+        except TypeError:
+            raise TypeError(f"{name} must be an integer, got {number!r}") from None
     if total < 1 or not 0 <= count <= total:
         raise ValueError(f"count must be from 0 to total, and total >= 1, got {count} and {total}")
     interval = stats.binomtest(count, total).proportion_ci(confidence, method="exact")

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from adaptive_lr.study.statistics.resampling import RESAMPLES, Array, bootstrap
-from adaptive_lr.study.statistics.samples import CONFIDENCE, Interval, clip_losses, finite_sample
+from adaptive_lr.study.statistics.resampling import Array
+from adaptive_lr.study.statistics.samples import CONFIDENCE, Interval, clip_losses, finite_sample, mean_interval
 
 
 def lr_sensitivity(losses: Sequence[ArrayLike], initial: Sequence[ArrayLike]) -> float:
@@ -32,36 +32,36 @@ def lr_sensitivity(losses: Sequence[ArrayLike], initial: Sequence[ArrayLike]) ->
 
 
 def lr_sensitivity_interval(
-    losses: Sequence[ArrayLike],
-    initial: Sequence[ArrayLike],
-    *,
-    confidence: float = CONFIDENCE,
-    resamples: int = RESAMPLES,
+    losses: Sequence[ArrayLike], initial: Sequence[ArrayLike], *, confidence: float = CONFIDENCE
 ) -> Interval:
-    """Learning-rate sensitivity with its bootstrap interval over seeds; `mean` is the sensitivity itself.
+    """Learning-rate sensitivity with its t-interval over seeds; `mean` is the sensitivity itself, always inside.
 
-    Seeds are drawn for all learning rates at once, since runs of equal seed share their initial weights and batches.
+    With the best learning rate held where the means are least, the sensitivity is the mean over seeds of what each
+    seed loses on average over the grid against that rate: the interval is the t-interval of that mean (the
+    infinitesimal jackknife; Efron 1982, The Jackknife, the Bootstrap and Other Resampling Plans, chapter 6). It is cut
+    at 0, below which no sensitivity lies. A bootstrap will not do: the least of resampled means lies below the least
+    mean, so that resampled sensitivities lie above the estimate, which they need not even enclose.
+
+    Where 95 % is asked for, 3, 5 and 10 seeds cover 94 to 98 % if one or two rates of the grid are best; if all rates
+    are equally good, about 88 %, since the least of the means is then too low by chance. At two seeds the interval is
+    honest too, and several times as wide as what it is about.
 
     Args:
-        losses: as for `lr_sensitivity`; the same seeds, in the same order, at every learning rate.
+        losses: as for `lr_sensitivity`; the same seeds, in the same order, at every learning rate, since runs of equal
+            seed share their initial weights and batches.
         initial: losses at initialisation, of the same shape.
         confidence: in (0, 1).
-        resamples: >= 1.
 
     Raises:
-        ValueError: as for `lr_sensitivity`, or numbers of seeds that differ.
+        ValueError: as for `lr_sensitivity`, numbers of seeds that differ, or a confidence outside (0, 1).
     """
     values = _clipped(losses, initial)
     if len({len(of_one) for of_one in values}) != 1:
         raise ValueError(f"every learning rate must have the same seeds, got {[len(of_one) for of_one in values]}")
-
-    def statistic(tasks: Sequence[Array]) -> Array:
-        means = tasks[0].mean(axis=-1)
-        sensitivity: Array = (means - means.min(axis=-1, keepdims=True)).mean(axis=-1)[..., None]
-        return sensitivity
-
-    estimates = bootstrap([np.stack(values)], statistic, confidence=confidence, resamples=resamples)
-    return Interval(*(float(bound[0]) for bound in estimates))
+    by_rate = np.stack(values)
+    best = int(by_rate.mean(axis=1).argmin())
+    _, low, high = mean_interval((by_rate - by_rate[best]).mean(axis=0), confidence=confidence)
+    return Interval(lr_sensitivity(losses, initial), low if math.isnan(low) else max(0.0, low), high)
 
 
 def decades_within(learning_rates: ArrayLike, scores: ArrayLike, *, target: float, margin: float) -> float:
@@ -75,8 +75,15 @@ def decades_within(learning_rates: ArrayLike, scores: ArrayLike, *, target: floa
 
     Returns:
         log10(highest / lowest) of the stretch: 0 if it is a single point, NaN if no point is near enough.
+
+    Raises:
+        ValueError: no learning rates, some that are not finite, > 0 and ascending, or another number of scores.
     """
-    rates = np.asarray(learning_rates, dtype=np.float64)
+    rates = finite_sample("learning_rates", learning_rates)
+    if not ((rates > 0.0).all() and (np.diff(rates) > 0.0).all()):
+        raise ValueError(f"learning_rates must be > 0 and ascending, got {rates.tolist()}")
+    if np.shape(scores) != rates.shape:
+        raise ValueError(f"scores must be as many as learning_rates, {rates.size}, got shape {np.shape(scores)}")
     # One part in 10⁹ of slack, so that a score exactly at the margin is not lost to rounding.
     near = np.asarray(scores, dtype=np.float64) >= target - margin - 1e-9
     widest, start = math.nan, None

@@ -47,11 +47,11 @@ def kaplan_meier(times: ArrayLike, reached: ArrayLike) -> Survival:
     """Share of runs that have not reached a target yet, over steps (Kaplan & Meier 1958).
 
     Args:
-        times: shape (n,), finite: steps to the target, or those that were watched in vain.
+        times: shape (n,), finite, >= 0: steps to the target, or those that were watched in vain.
         reached: shape (n,), bool.
 
     Raises:
-        ValueError: no times, times that are not finite, or shapes that differ.
+        ValueError: no times, times that are not finite or below 0, or shapes that differ.
     """
     sample, observed = _censored("times", times, reached)
     sf = stats.ecdf(_data(sample, observed)).sf
@@ -125,6 +125,8 @@ def logrank_test(times: ArrayLike, reached: ArrayLike, other_times: ArrayLike, o
 
 def _censored(name: str, times: ArrayLike, reached: ArrayLike) -> tuple[Array, NDArray[np.bool_]]:
     sample = finite_sample(name, times)
+    if (sample < 0.0).any():
+        raise ValueError(f"{name} must be >= 0, got {sample.tolist()}")
     observed = np.asarray(reached, dtype=bool)
     if observed.shape != sample.shape:
         raise ValueError(f"{name} and reached must have equal shapes, got {sample.shape} and {observed.shape}")

@@ -160,3 +160,11 @@ def test_a_result_says_what_it_was_made_from(run_of: Make, tmp_path: Path) -> No
     assert {"python", "torch", "numpy", "scipy", "adaptive_lr", "seeds", "finished"} <= record["environment"].keys()
     assert record["seconds"] > 0
     assert time.strptime(record["environment"]["finished"], "%Y-%m-%dT%H:%M:%SZ")
+
+
+def test_tensorboard_runs_stay_in_the_folder_whatever_their_optimizer_is_called(tmp_path: Path) -> None:
+    """One of your own is a reference to a file, which may be anywhere."""
+    run = Run("digits", f"{tmp_path}/elsewhere/mine.py:LION", "cosine", 0.1, 0, 10)
+    assert StudyFolder(tmp_path / "study").trace_path(run) == tmp_path.joinpath(
+        "study", "tensorboard", "LION", "cosine", "peak-lr=0.1"
+    )

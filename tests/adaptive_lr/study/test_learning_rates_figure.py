@@ -56,6 +56,19 @@ def test_a_row_for_each_optimizer_and_a_panel_for_each_base_with_its_recipes(
         assert len(panel.collections) == len(adaptive) + 1  # a band for each
 
 
+def test_the_optimizer_is_in_the_title_and_the_axis_has_the_quantity_alone(tmp_path: Path, drawn: list[Figure]) -> None:
+    """The first panel of each row; numbers on the axis are plain, and more than the decades."""
+    draw(summarise(results()), tmp_path / "figure", workload="digits")
+    figure = drawn[0]
+    first = figure.get_axes()[0], figure.get_axes()[4]
+    for panel, optimizer in zip(first, OPTIMIZERS.values(), strict=True):
+        assert panel.get_title(loc="left").strip() == optimizer.label
+        assert panel.get_ylabel() == "final validation loss"
+    low, high = first[0].get_ylim()
+    numbers = [label.get_text() for label in first[0].get_yticklabels() if low <= label.get_position()[1] <= high]
+    assert {"0.2", "0.5", "1", "2"} <= set(numbers)
+
+
 def test_a_band_reaches_from_the_best_to_the_worst_seed(tmp_path: Path, drawn: list[Figure]) -> None:
     """0.11, 0.12 and 0.13 at the first learning rate."""
     draw(summarise(results()), tmp_path / "figure", workload="digits")

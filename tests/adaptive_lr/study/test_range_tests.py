@@ -9,6 +9,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -149,7 +150,7 @@ def test_bad_input_gives_one_sentence_and_a_non_zero_exit(
     invoke: Invoke, arguments: tuple[str, ...], part: str
 ) -> None:
     refused = invoke(*arguments)
-    assert refused.exit_code == 1, refused.output
+    assert refused.exit_code == 2, refused.output
     assert part in refused.stderr
     assert len(refused.stderr.strip().splitlines()) == 1
     assert "Traceback" not in refused.output
@@ -171,8 +172,18 @@ def test_a_workload_whose_every_loss_is_nan_is_reported_and_drawn(invoke: Invoke
     assert (tmp_path / "out" / "figure.png").exists()
 
 
+def test_suggestions_outside_the_interval_of_their_sweep_are_explained() -> None:
+    """One of two sweeps, in the table of that optimizer; nothing is said where all lie inside."""
+    inside = replace(result(), suggestion=0.1, interval=(0.01, 1.0))
+    beyond = replace(inside, suggestion=2.0)
+    assert "lies outside the interval" not in markdown({"sgd": [inside, inside]})
+    text = markdown({"sgd": [inside, beyond]})
+    assert "In 1 of 2 sweeps the suggestion of adaptive-lr lies outside the interval" in text
+    assert "drawn towards what is usual for the optimizer" in text
+
+
 def test_a_study_refuses_what_it_cannot_do() -> None:
-    with pytest.raises(StudyError, match="at least one optimizer"):
+    with pytest.raises(StudyError, match="optimizers must not be empty"):
         RangeStudy(optimizers=[])
 
 

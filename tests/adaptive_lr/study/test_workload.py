@@ -82,7 +82,7 @@ def test_a_workload_is_found_by_name_file_or_module(tiny, monkeypatch: pytest.Mo
         ("no_such_module:Mine", "cannot be loaded: ModuleNotFoundError: No module named 'no_such_module'"),
         ("no_such_file.py:Mine", "workload file 'no_such_file.py' does not exist"),
         (":Mine", "unknown workload"),
-        ("Missing", "AttributeError.*Missing"),
+        ("Missing", "has no 'Missing'"),
         ("RaisesInConstructor", "cannot be loaded: FileNotFoundError: data.csv"),
         ("Incomplete", "lacks evaluation_interval, build_model, batches, loss, evaluate"),
         ("BadHorizon", "total_steps >= 1, an integer; got 0"),

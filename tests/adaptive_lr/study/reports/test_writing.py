@@ -95,15 +95,22 @@ def test_all_figures_that_apply_are_drawn(drawn: dict[str, Figure]) -> None:
     assert drawn.keys() == FIGURES
 
 
-def test_the_trace_marks_every_decision_on_loss_and_learning_rate(drawn: dict[str, Figure]) -> None:
-    """Three decisions, two of them at step 10: marks at the batch losses and the rates of those steps."""
+def test_the_trace_marks_every_decision_above_the_loss_and_on_the_learning_rate(drawn: dict[str, Figure]) -> None:
+    """Three decisions, two of them at step 10: marks on the upper edge, where they hide no loss, above each other."""
     result = next(result for result in study() if result.run.recipe == "automatic" and result.run.peak_lr == 1.0)
     above, below = drawn["trace-automatic"].get_axes()
     marks = [line for line in above.get_lines() if line.get_linestyle() == "None"]
-    assert sorted((line.get_xdata()[0], line.get_ydata()[0]) for line in marks) == [
-        (step, result.train_losses[step]) for step in (10, 10, 25)
+    assert sorted(line.get_xdata()[0] for line in marks) == [10, 10, 25]
+    edge = above.get_window_extent().y1
+    heights = sorted(float(line.get_transform().transform((line.get_xdata()[0], 1.0))[1]) - edge for line in marks)
+    assert 0.0 < heights[0] < heights[2]
+    assert heights[1] == pytest.approx(heights[0])
+    on_rate = [line for line in below.get_lines() if line.get_linestyle() == "None"]
+    assert sorted((line.get_xdata()[0], line.get_ydata()[0]) for line in on_rate) == [
+        (step, result.learning_rates[step]) for step in (10, 10, 25)
     ]
-    assert sum(line.get_linestyle() == "None" for line in below.get_lines()) == 3
+    title = drawn["trace-automatic"].legends[0].get_title().get_text()
+    assert title.endswith(f"\npeak learning rate {result.run.peak_lr:g}, seed {result.run.seed}")
     assert {text.get_text() for text in drawn["trace-automatic"].legends[0].get_texts()} >= {
         "plateau: cut (2)",
         "plateau: restore",
@@ -131,6 +138,7 @@ def test_shares_at_the_target_are_steps_and_a_bar_says_that_some_never_reach_it(
         assert (list(bar.get_xdata()), list(bar.get_ydata())) == ([40.0], [0.0])
         assert bar.get_color() == curves["automatic"].get_color()
         assert not panel.collections  # four seeds have no band
+        assert panel.get_xlim() == (0.0, pytest.approx(41.2))  # a step at the horizon is not cut by the frame
 
 
 def test_the_budget_figure_shows_the_expected_best(drawn: dict[str, Figure]) -> None:
@@ -139,6 +147,18 @@ def test_the_budget_figure_shows_the_expected_best(drawn: dict[str, Figure]) -> 
     expected = [(2.0 - best) / (2.0 - 0.515) for best in (4.03 / 3, (0.515 * 2 + 1.515) / 3, 0.515)]
     assert list(cosine.get_ydata()) == pytest.approx(expected)
     assert list(cosine.get_xdata()) == [1, 2, 3]
+
+
+def test_no_interval_runs_off_its_axis_and_every_legend_names_it(drawn: dict[str, Figure]) -> None:
+    """Of the budget figure the bands are the widest; every figure of estimates says that its intervals are 95 %."""
+    for name in ("budget", "profile-loss"):
+        for panel in drawn[name].get_axes():
+            low, high = panel.get_ylim()
+            heights = [y for band in panel.collections for path in band.get_paths() for y in path.vertices[:, 1]]
+            assert low <= min(heights) <= max(heights) <= high
+    for name in ("budget", "profile-loss", "intervals-loss", "improvement-loss"):
+        assert any("95 %" in text.get_text() for text in drawn[name].legends[0].get_texts()), name
+    assert any("0.75" in text.get_text() for text in drawn["improvement-loss"].legends[0].get_texts())
 
 
 def test_a_recipe_with_a_single_setting_is_a_level_to_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

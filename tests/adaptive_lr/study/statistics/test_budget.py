@@ -63,3 +63,6 @@ def test_bad_input_is_refused() -> None:
         expected_best([])
     with pytest.raises(ValueError, match="within the support"):
         tuning_curve([0.5, 2.0], support=(0.0, 1.0))
+    for support in ((5.0, -5.0), (0.0, math.inf), (math.nan, 1.0)):
+        with pytest.raises(ValueError, match="support must be two finite numbers, the least loss first, got"):
+            tuning_curve([0.5], support=support)

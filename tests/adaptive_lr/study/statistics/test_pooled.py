@@ -71,11 +71,11 @@ def test_scores_are_zero_at_the_start_and_one_at_the_reference() -> None:
 
 
 def test_the_bootstrap_of_a_mean_has_its_unbiased_standard_error() -> None:
-    """10 values, 20,000 resamples: half the width is z s / √n within 4 %; a skewed sample would show the n − 1."""
+    """10 values, 20,000 resamples: half the width is t s / √n within 5 %, t with nine degrees of freedom."""
     values = np.random.default_rng(2).normal(size=(1, 10))
     found = bootstrap([values], lambda tasks: tasks[0].mean(axis=-1), resamples=20_000)
-    expected = 1.96 * values.std(ddof=1) / math.sqrt(10)
-    assert (found.high[0] - found.low[0]) / 2 == pytest.approx(expected, rel=0.04)
+    expected = stats.t.ppf(0.975, 9) * values.std(ddof=1) / math.sqrt(10)
+    assert (found.high[0] - found.low[0]) / 2 == pytest.approx(expected, rel=0.05)
 
 
 def test_seeds_are_resampled_for_all_methods_at_once() -> None:
@@ -114,10 +114,37 @@ def test_a_bootstrap_is_repeatable_and_its_seed_matters() -> None:
     assert first.low.tolist() != other.low.tolist()
 
 
-def test_a_single_seed_has_no_interval() -> None:
-    found = bootstrap(tasks_of([1, 5]), interquartile_mean)
-    assert np.isnan(found.low).all()
+@pytest.mark.parametrize(
+    ("seeds", "known"), [((1, 5), False), ((2, 9), False), ((4,), False), ((5,), True), ((3, 3), True)]
+)
+def test_too_few_seeds_have_no_interval(seeds: tuple[int, ...], known: bool) -> None:
+    """Three of each task and four degrees of freedom over all of them are the fewest."""
+    found = bootstrap(tasks_of(list(seeds)), interquartile_mean, resamples=50)
+    assert np.isfinite(found.low).all() == np.isfinite(found.high).all() == known
+    assert np.isnan(found.low).all() != known
     assert np.isfinite(found.values).all()
+
+
+@pytest.mark.parametrize(("num_tasks", "seeds", "expected"), [(1, 5, 0.92), (1, 10, 0.95), (3, 3, 0.92)])
+def test_intervals_of_a_mean_cover_as_the_docstring_says(num_tasks: int, seeds: int, expected: float) -> None:
+    """400 studies: not below by more than chance (3 standard errors)."""
+    generator = np.random.default_rng(seeds)
+    covered = 0
+    for number in range(400):
+        tasks = [generator.normal(size=(1, seeds)) for _ in range(num_tasks)]
+        found = bootstrap(tasks, lambda t: np.mean([x.mean(axis=-1) for x in t], axis=0), resamples=400, seed=number)
+        covered += found.low[0] <= 0.0 <= found.high[0]
+    assert covered / 400 > expected - 3 * math.sqrt(expected * (1 - expected) / 400)
+
+
+@pytest.mark.parametrize(
+    "statistic",
+    [interquartile_mean, median, win_rates(0), probability_of_improvement(0)],
+    ids=["iqm", "median", "win rates", "probability of improvement"],
+)
+def test_pooled_figures_refuse_no_tasks(statistic) -> None:
+    with pytest.raises(ValueError, match="tasks must not be empty"):
+        statistic([])
 
 
 @pytest.mark.parametrize(

@@ -33,3 +33,9 @@ def test_intervals_cover_at_least_as_often_as_they_say(total: int, chance: float
 def test_counts_out_of_range_are_refused(count: int, total: int) -> None:
     with pytest.raises(ValueError, match="count must be from 0 to total"):
         binomial_rate(count, total)
+
+
+@pytest.mark.parametrize(("count", "total", "name"), [(1.5, 3, "count"), (True, 3, "count"), (1, 3.0, "total")])
+def test_counts_that_are_no_integers_are_refused(count: float, total: float, name: str) -> None:
+    with pytest.raises(TypeError, match=f"{name} must be an integer, got "):
+        binomial_rate(count, total)  # type: ignore[arg-type]

@@ -77,6 +77,8 @@ def test_the_log_rank_test_is_scipys_and_says_one_where_nothing_was_seen() -> No
 def test_bad_input_is_refused() -> None:
     with pytest.raises(ValueError, match="times must be finite"):
         kaplan_meier([1.0, math.inf], [True, False])
+    with pytest.raises(ValueError, match=r"times must be >= 0, got \[-1.0, 2.0\]"):
+        kaplan_meier([-1.0, 2.0], [True, False])
     with pytest.raises(ValueError, match="equal shapes"):
         kaplan_meier([1.0, 2.0], [True])
     with pytest.raises(ValueError, match="horizon must be finite and > 0"):
