@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 SOURCES := $(CURDIR):$(CURDIR)/kernels
 
-.PHONY: help install compare test wheel-test check paper paper-check benchmark gpu-check triton-matrix clean
+.PHONY: help install compare test wheel-test check paper paper-check benchmark gpu-check triton-matrix all-variants clean
 
 help:  ## Show this list.
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 16
@@ -60,6 +60,11 @@ gpu-check:  ## Run the GPU tests and the GPU benchmark, with the machine's own p
 # Each version is put before the installed one, under build/triton; VERSIONS="3.7.1" takes fewer.
 triton-matrix: $(STAMP)  ## Compile and interpret the kernels under several versions of Triton.
 	PYTHON=$(BIN)/python kernels/triton_matrix $(VERSIONS)
+
+# About an hour on one core: 3045 of them. ARGS="--most 100 --seed 7" compiles a hundred others each time.
+all-variants: $(STAMP)  ## Compile every variant of the kernels for compute capability 9.0, and record what came out.
+	PYTHONPATH=$(SOURCES) $(BIN)/python -m adaptive_lr_kernels.all_variants \
+		--report kernels/benchmarks/results/ahead_of_time.md $(ARGS)
 
 clean:  ## Remove what the other targets made, the runs of studies included.
 	rm -rf $(VENV) build dist *.egg-info runs

@@ -2,17 +2,21 @@
 
 | optimizer | damp, clip | skip |
 | --- | --- | --- |
-| `Adam`, `AdamW`, `SGD`, `Adagrad` of torch with ``fused=True`` | exact: `optimizer.grad_scale` | exact: `found_inf` |
+| `Adam`, `AdamW`, `SGD`, `Adagrad` of torch with ``fused=True`` | exact: gradients multiplied in place | exact: |
+| | | `found_inf` |
+| the same, where a GradScaler has not unscaled, or without Triton | exact: `optimizer.grad_scale` | exact: |
+| | | `found_inf` |
 | any other, gradients dense | exact: gradients multiplied in place | gradients are zeros; momentum, weight decay and |
 | | | the optimizer's counters advance by that one step |
 | a closure, sparse gradients, gradients with a graph, the first | exact: the host waits | exact: the host waits |
 | step of fused SGD with momentum, a held learning rate | | |
 | any, with ``lag=0`` | exact: the host waits | exact: the host waits |
 
-Exact means: what the law asked for, to the rounding of one product or quotient (a fused optimizer divides by 1 / damp).
-Where nothing is to be scaled or skipped, the fused kernels leave gradients unread and unwritten; in plain torch (a GPU
-without Triton, or tensors of a subclass) an optimizer that is not fused has them written at every step, to the same
-bits.
+Exact means: what the law asked for, to the rounding of one product or quotient (by `grad_scale`, a fused optimizer
+divides by scale / damp). Where nothing is to be scaled, our kernel leaves gradients unread and unwritten, and so does a
+skip by `found_inf`. With a `grad_scale`, torch's fused kernels write every gradient at every step, which is why it is
+not set where it need not be. In plain torch (a GPU without Triton, or tensors of a subclass) gradients are written at
+every step, to the same bits.
 An optimizer that is not fused cannot be left out from the device without copies of its parameters and state.
 """
 
@@ -25,6 +29,7 @@ import torch
 from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
 
 from adaptive_lr_kernels import Workspace
+from adaptive_lr_kernels.backends import selected
 from adaptive_lr_kernels.reflex import Judgement, scale_gradients
 from adaptive_lr_kernels.shards import local
 
@@ -82,18 +87,25 @@ def act(optimizer: Optimizer, judgement: Judgement, workspace: Workspace) -> Fla
     Returns:
         What is to be put back after the step, or None.
     """
+    gradients = (p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None)
+    unique = {id(gradient): gradient for gradient in gradients}  # parameters may share one
+    held = [local(gradient) for gradient in unique.values()]
+    skip, damp = judgement.skip, judgement.damp
+    backend = selected("auto", damp.device, held)
     if not is_fused(optimizer):
-        gradients = (p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None)
-        unique = {id(gradient): gradient for gradient in gradients}  # parameters may share one
-        scale_gradients(map(local, unique.values()), judgement.damp, judgement.skip, workspace=workspace)
+        scale_gradients(held, damp, skip, backend=backend, workspace=workspace)
         return None
     before = Flags(getattr(optimizer, "found_inf", _ABSENT), getattr(optimizer, "grad_scale", _ABSENT))
-    skip, scale = judgement.skip, judgement.damp.reciprocal()
+    scaled = isinstance(before.grad_scale, torch.Tensor)
+    if scaled or backend == "torch":
+        scale = damp.reciprocal()
+        if scaled:  # a GradScaler's may be on another GPU
+            scale = scale * before.grad_scale.reshape(()).to(scale.device, non_blocking=True)
+        optimizer.grad_scale = scale.float()  # type: ignore[attr-defined]
+    else:
+        scale_gradients(held, damp, torch.zeros_like(skip), backend=backend, workspace=workspace)
     if isinstance(before.found_inf, torch.Tensor):
-        found = before.found_inf.reshape(()).to(skip.device, non_blocking=True)  # a GradScaler's may be on another GPU
+        found = before.found_inf.reshape(()).to(skip.device, non_blocking=True)
         skip = torch.maximum(skip, (found != 0).float())
-    if isinstance(before.grad_scale, torch.Tensor):
-        scale = scale * before.grad_scale.reshape(()).to(scale.device, non_blocking=True)
     optimizer.found_inf = skip  # type: ignore[attr-defined]
-    optimizer.grad_scale = scale.float()  # type: ignore[attr-defined]
     return before

@@ -2,10 +2,11 @@
 
 It reads parameters alone, so it is right for every optimizer, weight decay and whatever else an update consists of.
 
-*Exactly* it takes a copy of the weights while the update is made, and another array of that size for a moment after it;
-on a CPU that is the time of six norm passes over 85M parameters. *By a sample* of at most `SAMPLE` elements per tensor
-it takes 16 KiB per tensor meanwhile and 90 KiB more for a moment, whatever the tensor's size, and there 0.4 of a norm
-pass (48 matrices; three small ones 0.4 ms). `make benchmark` times both.
+*Exactly* it takes a copy of the weights while the update is made, and another array of that size for a moment after it:
+many times what a norm of the gradients takes. *By a sample* of at most `SAMPLE` elements per tensor it takes 16 KiB per
+tensor meanwhile and 90 KiB more for a moment, whatever the tensor's size: about half a norm pass over large tensors.
+`make benchmark` times both, beside a norm pass; for one thread and two see `kernels/benchmarks/results/cpu.md`
+("watching" and "sampled", each less "steady state").
 
 The sample is stratified: a tensor of n elements, row by row, is cut into `SAMPLE` equal stretches, and one place is
 drawn uniformly in each, anew every time (the number of the call is the seed). Every element is as likely as any other,

@@ -1,6 +1,6 @@
 """What the compiler makes of the kernels, on a machine without a GPU: registers, spills, width of the loads.
 
-`python -m adaptive_lr_kernels.ahead_of_time` prints it as a table; `--all` for every combination of dtypes.
+`python -m adaptive_lr_kernels.ahead_of_time` prints it as a table for the usual variants; `all_variants.py` counts all.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
 from adaptive_lr_kernels.plan import FP_FUSION
-from adaptive_lr_kernels.variants import Variant, every, usual
+from adaptive_lr_kernels.variants import Variant, usual
 
 _POINTERS = {
     "addresses": "*i64",
@@ -88,7 +88,7 @@ def compiled(variant: Variant, capability: int) -> Any:
         if signature[name].startswith("*") and name not in _SCALARS
     }
     source = ASTSource(variant.kernel, signature, variant.constants, attributes)
-    options = {"num_warps": variant.num_warps, "enable_fp_fusion": FP_FUSION}
+    options = {"num_warps": variant.num_warps, "enable_fp_fusion": FP_FUSION, "maxnreg": variant.most_registers}
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 
 
@@ -133,14 +133,13 @@ def _loop_loads(assembly: str) -> tuple[int, ...]:
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--all", action="store_true", help="every combination of dtypes and alignment")
     parser.add_argument("--capability", type=int, nargs="+", default=[90], help="compute capabilities, 90 for 9.0")
     arguments = parser.parse_args()
     print(f"Triton {triton.__version__}\n")
     print("| variant | sm | registers | spills | shared bytes | 128-bit loads in the main loop | narrower |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     failures = 0
-    for variant, capability in itertools.product(every() if arguments.all else usual(), arguments.capability):
+    for variant, capability in itertools.product(usual(), arguments.capability):
         facts = facts_of(variant, capability)
         wide = facts.loop_loads.count(128)
         narrow = len(facts.loop_loads) - wide

@@ -100,6 +100,7 @@ def check_tensors(name: str, tensors: Sequence[Tensor | None], device: torch.dev
             type(tensor) in _PLAIN_TYPES
             and tensor.dtype in _DTYPES
             and tensor.layout is torch.strided
+            and not tensor.is_nested
             and tensor.device == device
         ):
             continue
@@ -109,6 +110,8 @@ def check_tensors(name: str, tensors: Sequence[Tensor | None], device: torch.dev
 def _check_closely(label: str, tensor: Tensor, device: torch.device) -> None:
     if not isinstance(tensor, Tensor):
         raise TypeError(f"{label} must be a tensor or None; got {type(tensor).__name__}")
+    if tensor.is_nested:
+        raise TypeError(f"{label} must be one tensor of one shape; got a nested tensor")
     if tensor.dtype not in _DTYPES:
         raise TypeError(
             f"{label} must have a floating-point or complex dtype of 16 bits or more per real; got {tensor.dtype}"

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from adaptive_lr_kernels.reference import PIECE, cut
+from adaptive_lr_kernels.reference import PIECE, cut, is_dense
 
 
 def plain_norm(gradients: Iterable[Tensor | None]) -> float | None:
@@ -23,8 +23,8 @@ def plain_norm(gradients: Iterable[Tensor | None]) -> float | None:
 
     Returns:
         The norm, within rounding in float64 of what `measure` merges from the same norms; infinite or NaN where that
-        one is. None where a gradient is not a dense float32 tensor on the CPU without a graph: `measure` says whether
-        and how it can be read.
+        one is. None where a gradient is not a float32 tensor on the CPU without gaps, overlaps or a graph:
+        `measure` says whether and how it can be read.
     """
     pieces: list[Tensor] = []
     for gradient in gradients:
@@ -36,6 +36,8 @@ def plain_norm(gradients: Iterable[Tensor | None]) -> float | None:
             and gradient.is_cpu
             and gradient.layout is torch.strided
             and not gradient.requires_grad
+            and not gradient.is_nested
+            and is_dense(gradient)
         ):
             return None
         count = gradient.numel()

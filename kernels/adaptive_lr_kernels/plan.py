@@ -27,18 +27,32 @@ DTYPES = {
 }
 
 
+MOST_REGISTERS, MOST_REGISTERS_MIXED = 128, 168
+"""Of a thread that reads several streams; at least four programs stay resident, or three. The second is for streams of
+16 bits beside float64, whose lanes are many and wide. Left to itself, the compiler aims at fewer than the first for
+some 16-bit streams, and spills two."""
+
+
 class Variant(NamedTuple):
-    """Lanes of a program, and rows of lanes that it reads at once."""
+    """Lanes of a program, rows of lanes that it reads at once, and a bound on the registers of a thread."""
 
     width: int
     unroll: int
+    most_registers: int | None
 
 
 def variant_of(dtypes: Sequence[torch.dtype | None]) -> Variant:
-    """As many lanes as make 16-byte loads of the narrowest stream; four of these at once from one stream."""
+    """As many lanes as make 16-byte loads of the narrowest stream; four of these at once, from one stream."""
     read = [dtype for dtype in dtypes if dtype is not None]
-    width = 32 * CHUNK_WARPS * ALIGNMENT // min(dtype.itemsize for dtype in read)
-    return Variant(width, 4 if len(read) == 1 else 2)
+    narrowest, widest = min(dtype.itemsize for dtype in read), max(dtype.itemsize for dtype in read)
+    width = 32 * CHUNK_WARPS * ALIGNMENT // narrowest
+    if len(read) == 1:
+        return Variant(width, 4, None)
+    if widest == 4 * narrowest:
+        return Variant(width, 1, MOST_REGISTERS_MIXED)
+    if narrowest == widest == torch.float32.itemsize:
+        return Variant(width, 2, None)  # the usual ones, which need no bound: with one they take half as many again
+    return Variant(width, 2, MOST_REGISTERS)
 
 
 class Results(NamedTuple):
@@ -115,6 +129,7 @@ class Plan:
             WIDTH=variant.width,
             UNROLL=variant.unroll,
             num_warps=CHUNK_WARPS,
+            maxnreg=variant.most_registers,
             enable_fp_fusion=FP_FUSION,
         )
 

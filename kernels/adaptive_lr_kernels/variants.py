@@ -11,10 +11,12 @@ from typing import Any
 import torch
 
 from adaptive_lr_kernels.chunk_kernel import measure_chunks
+from adaptive_lr_kernels.inputs import STATISTICS
 from adaptive_lr_kernels.part_kernel import merge_parts
 from adaptive_lr_kernels.plan import CHUNK_WARPS, DTYPES, MERGE_WARPS, MERGE_WIDTH, variant_of
 from adaptive_lr_kernels.reflex_kernel import BLOCK, WARPS, judge_norm, score_one
 from adaptive_lr_kernels.scaling import scale_chunks
+from adaptive_lr_kernels.tables import Reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,7 @@ class Variant:
         kernel: the function.
         constants: its compile-time arguments.
         num_warps: of a program.
+        most_registers: of a thread; None where the compiler decides.
         loads: 128-bit loads that one turn of the main loop must make; None where there is nothing to demand.
     """
 
@@ -33,6 +36,7 @@ class Variant:
     kernel: Any
     constants: dict[str, Any] = field(hash=False)
     num_warps: int
+    most_registers: int | None
     loads: int | None
 
 
@@ -64,9 +68,8 @@ def measuring(
     bytes_per_turn = shape.width * shape.unroll * sum(dtype.itemsize for dtype in dtypes if dtype is not None)
     loads = bytes_per_turn // (32 * CHUNK_WARPS * 16) if aligned else None
     label = ", ".join("-" if dtype is None else str(dtype).removeprefix("torch.") for dtype in dtypes)
-    return Variant(
-        f"{name} ({label})" + ("" if aligned else ", unaligned"), measure_chunks, constants, CHUNK_WARPS, loads
-    )
+    name = f"{name} ({label})" + ("" if aligned else ", unaligned")
+    return Variant(name, measure_chunks, constants, CHUNK_WARPS, shape.most_registers, loads)
 
 
 def scaling(dtype: torch.dtype, *, aligned: bool = True) -> Variant:
@@ -74,14 +77,28 @@ def scaling(dtype: torch.dtype, *, aligned: bool = True) -> Variant:
     shape = variant_of((dtype,))
     constants = {"DTYPE": DTYPES[dtype], "ALIGNED": aligned, "WIDTH": shape.width, "UNROLL": shape.unroll}
     name = f"scale ({str(dtype).removeprefix('torch.')})" + ("" if aligned else ", unaligned")
-    return Variant(name, scale_chunks, constants, CHUNK_WARPS, shape.unroll if aligned else None)
+    return Variant(name, scale_chunks, constants, CHUNK_WARPS, None, shape.unroll if aligned else None)
 
 
-def merging(*, members: bool) -> Variant:
-    """`merge_parts` with all that it can read."""
-    reads = ("G", "P", "M", "LARGEST", "MOMENTS", "NONFINITE", "DOT")
-    constants = {"MEMBERS": members, "WIDTH": MERGE_WIDTH} | {f"{read}_READ": True for read in reads}
-    return Variant("merge tensors" if members else "merge chunks", merge_parts, constants, MERGE_WARPS, None)
+ALL = Reads.of(STATISTICS)
+
+
+def merging(*, members: bool, reads: Reads = ALL) -> Variant:
+    """`merge_parts` with what is read."""
+    constants: dict[str, Any] = {"MEMBERS": members, "WIDTH": MERGE_WIDTH}
+    constants |= {"G_READ": reads.gradient, "P_READ": reads.parameter, "M_READ": reads.momentum}
+    constants |= {"LARGEST_READ": reads.largest, "MOMENTS_READ": reads.moments, "NONFINITE_READ": reads.nonfinite}
+    constants |= {"DOT_READ": reads.dot}
+    name = ("merge tensors" if members else "merge chunks") + ("" if reads == ALL else f" of {_named(reads)}")
+    return Variant(name, merge_parts, constants, MERGE_WARPS, None, None)
+
+
+def _named(reads: Reads) -> str:
+    parts = {
+        "norm": reads.gradient, "largest": reads.largest, "moments": reads.moments, "nonfinite": reads.nonfinite,
+        "parameter": reads.parameter, "momentum": reads.momentum, "alignment": reads.dot,
+    }  # fmt: skip
+    return "+".join(name for name, read in parts.items() if read)
 
 
 def judging(*, clip: float | None, scaled: bool, acts: bool = True) -> Variant:
@@ -92,13 +109,13 @@ def judging(*, clip: float | None, scaled: bool, acts: bool = True) -> Variant:
         {} if scaled else {"grad_scale": None}
     )
     name = "judge" + ("" if acts else ", score alone") + (", clip" if clip else "") + (", scaled" if scaled else "")
-    return Variant(name, judge_norm, constants, WARPS, None)
+    return Variant(name, judge_norm, constants, WARPS, None, None)
 
 
 def scoring() -> Variant:
     """`score_one` for a window of 128."""
     constants = {"WINDOW": 128, "WARMUP": 16, "RELATIVE_FLOOR": 0.01, "WIDTH": 128, "BLOCK": BLOCK}
-    return Variant("score", score_one, constants, WARPS, None)
+    return Variant("score", score_one, constants, WARPS, None, None)
 
 
 def usual() -> Iterator[Variant]:
@@ -122,31 +139,29 @@ def usual() -> Iterator[Variant]:
     yield scoring()
 
 
+def every_reads() -> Iterator[Reads]:
+    """Every set of what a measurement can read."""
+    for gradient, largest, moments, nonfinite, parameter, momentum, dot in itertools.product((True, False), repeat=7):
+        of_gradient = largest or moments or nonfinite or dot
+        if (gradient or not of_gradient) and (momentum or not dot) and (gradient or parameter or momentum):
+            yield Reads(gradient, largest, moments, nonfinite, parameter, momentum, dot)
+
+
 def every() -> Iterator[Variant]:
-    """Every combination of dtypes and alignment, with all statistics and with few."""
+    """Every combination of dtypes, alignment and statistics that can be launched."""
     dtypes = (torch.bfloat16, torch.float16, torch.float32, torch.float64)
-    optional = (None, *dtypes)
-    for streams in itertools.product(optional, optional, optional):
-        if any(streams):
-            read = streams[0] is not None  # without gradients, only norms of the others are asked for
-            for aligned in (True, False):
-                yield measuring(
-                    "everything", streams, largest=read, moments=read, nonfinite=read, dot=read, aligned=aligned
-                )
+    for reads in every_reads():
+        streams = (dtypes if read else (None,) for read in (reads.gradient, reads.parameter, reads.momentum))
+        for stream_dtypes, aligned in itertools.product(itertools.product(*streams), (True, False)):
+            yield measuring(
+                _named(reads), stream_dtypes, largest=reads.largest, moments=reads.moments,
+                nonfinite=reads.nonfinite, dot=reads.dot, aligned=aligned,
+            )  # fmt: skip
+        yield merging(members=False, reads=reads)
+        yield merging(members=True, reads=reads)
     for dtype, aligned in itertools.product(dtypes, (True, False)):
-        for flags in itertools.product((True, False), repeat=3):
-            if not all(flags):
-                label = "+".join(
-                    name for name, flag in zip(("largest", "moments", "nonfinite"), flags, strict=True) if flag
-                )
-                largest, moments, nonfinite = flags
-                yield measuring(
-                    f"norm+{label}", (dtype, None, None),
-                    largest=largest, moments=moments, nonfinite=nonfinite, aligned=aligned,
-                )  # fmt: skip
         yield scaling(dtype, aligned=aligned)
-    yield merging(members=False)
-    yield merging(members=True)
-    for clip, scaled in itertools.product((None, 1.0), (False, True)):
-        yield judging(clip=clip, scaled=scaled)
+    for clip, scaled, acts in itertools.product((None, 1.0), (False, True), (False, True)):
+        if acts or clip is None:
+            yield judging(clip=clip, scaled=scaled, acts=acts)
     yield scoring()

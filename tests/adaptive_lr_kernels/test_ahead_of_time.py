@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+import random
+from dataclasses import replace
+
 import pytest
 import torch
 
 pytest.importorskip("triton")
 
-from adaptive_lr_kernels import ahead_of_time, variants
-from adaptive_lr_kernels.ahead_of_time import facts_of
+from adaptive_lr_kernels import ahead_of_time, all_variants, variants
+from adaptive_lr_kernels.ahead_of_time import Facts, facts_of
+from adaptive_lr_kernels.inputs import STATISTICS
+from adaptive_lr_kernels.tables import Reads
 from adaptive_lr_kernels.variants import Variant, judging, measuring, merging, scaling, scoring
 
 HALF, SINGLE, DOUBLE = torch.bfloat16, torch.float32, torch.float64
@@ -59,6 +65,59 @@ def test_no_register_is_spilled(variant: Variant) -> None:
     facts = facts_of(variant, 90)
     assert facts.spills == 0
     assert facts.registers <= 128
+
+
+EVERY = all_variants.variants()
+"""Compiled as a whole by `make all-variants`; the draw below has one of each family at least."""
+
+
+def drawn() -> list[Variant]:
+    families: dict[str, list[Variant]] = {}
+    for variant in EVERY:
+        families.setdefault(all_variants.family(variant), []).append(variant)
+    generator = random.Random(0)
+    return [generator.choice(members) for members in families.values()] + generator.sample(EVERY, 6)
+
+
+SHORT_WITHOUT_A_BOUND = [
+    measuring("everything", (torch.float16, torch.float16, None)),
+    measuring("norm+moments+alignment", (HALF, None, SINGLE), largest=False, nonfinite=False),
+    measuring("everything", (DOUBLE, torch.float16, DOUBLE)),
+]
+"""What the compiler spills if left to itself, or gives too many registers."""
+
+
+@pytest.mark.parametrize("variant", [*SHORT_WITHOUT_A_BOUND, *drawn()], ids=lambda variant: variant.name)
+def test_no_variant_of_a_draw_falls_short(variant: Variant) -> None:
+    assert not all_variants.falls_short(variant, facts_of(variant, 90))
+
+
+def test_every_set_of_statistics_is_among_all_variants() -> None:
+    """What `measure` asks the kernels for, whatever the names: chunks and both merges."""
+    reads = set(variants.every_reads())
+    for number in range(1, len(STATISTICS) + 1):
+        for names in itertools.combinations(STATISTICS, number):
+            assert Reads.of(names) in reads
+    norms = {"LARGEST_READ": False, "MOMENTS_READ": False, "NONFINITE_READ": False, "DOT_READ": False}
+    ratio = measuring("", (SINGLE, SINGLE, None), largest=False, moments=False, nonfinite=False).constants
+    assert ratio.items() >= norms.items()
+    assert ratio in [variant.constants for variant in EVERY]
+    merge = merging(members=True, reads=Reads.of(("grad_norm", "param_norm"))).constants
+    assert merge in [variant.constants for variant in EVERY]
+    assert judging(clip=None, scaled=False, acts=False).constants in [variant.constants for variant in EVERY]
+
+
+def test_a_variant_that_spills_or_loads_narrowly_falls_short() -> None:
+    """And makes the full run fail, whose table names it."""
+    variant = measuring("norm", (SINGLE, None, None), largest=False, moments=False, nonfinite=False)
+    good = Facts(registers=32, spills=0, shared=0, loop_loads=(128,) * 4)
+    assert not all_variants.falls_short(variant, good)
+    bad = [replace(good, spills=2), replace(good, registers=129), replace(good, loop_loads=(128, 128, 128, 32))]
+    for facts in bad:
+        assert all_variants.falls_short(variant, facts)
+        found = all_variants.Found()
+        found.add(variant, facts)
+        assert variant.name in all_variants.report({all_variants.family(variant): found}, 90, 0)
 
 
 def test_unaligned_elements_are_loaded_one_by_one() -> None:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptive_lr_kernels import measure
+from adaptive_lr_kernels.plain_norm import plain_norm
 
 ONE = torch.ones(2, 3)
 
@@ -31,6 +32,18 @@ def test_other_layouts_are_refused() -> None:
         TypeError, match=r"gradients\[0\] must have a strided or sparse COO layout; got torch.sparse_csr"
     ):
         measure([ONE.to_sparse_csr()])
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+@pytest.mark.parametrize("layout", [torch.strided, torch.jagged])
+def test_nested_tensors_are_refused(layout: torch.layout) -> None:
+    """By name; they have no shape to compare, and no norm."""
+    nested = torch.nested.nested_tensor([torch.ones(2), torch.ones(3)], layout=layout)
+    assert plain_norm([nested]) is None
+    with pytest.raises(TypeError, match=r"gradients\[1\] must be one tensor of one shape; got a nested tensor"):
+        measure([ONE, nested])
+    with pytest.raises(TypeError, match=r"momenta\[0\] must be one tensor of one shape; got a nested tensor"):
+        measure([ONE], momenta=[nested])
 
 
 def test_other_subclasses_are_measured() -> None:
