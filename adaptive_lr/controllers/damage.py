@@ -28,8 +28,8 @@ RECENT, KEPT = 5, 12
 
 BEYOND_NOISE = 5.0
 """Standard errors by which the median of the last losses stands above the start if that is not noise. Mean squares of
-32 products of normal variables vary by half their mean and more: without this bound healthy runs on them were taken
-back within ten updates, 17 of 36."""
+32 products of normal variables vary by half their mean and more: without this bound 16 of 40 healthy runs on them
+were taken back within ten updates (`experiments/results/comparison_notes.md`)."""
 
 NORMAL_DIFFERENCE = 0.9539
 """Median size of the difference of two normal values, in standard deviations."""
