@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from statistics import median
+from statistics import fmean, median
 from typing import NamedTuple
 
 from adaptive_lr.controllers.base import Reason
@@ -25,6 +25,12 @@ HIGH_LOSSES = 3
 
 RECENT, KEPT = 5, 12
 """Losses whose median is compared with the start, and losses from whose differences the noise is taken."""
+
+NOISY = 0.15
+"""Mean size of successive differences, as a share of the start, from which a few high losses may be noise. Far below it
+(a deep plain network: 0.02) no update is to be lost: waiting for five losses cost two runs of ten all they could learn,
+because the updates of a network that breaks up say nothing of how far to cut. On the regression of `BEYOND_NOISE` it is
+0.5 and more."""
 
 BEYOND_NOISE = 5.0
 """Standard errors by which the median of the last losses stands above the start if that is not noise. Mean squares of
@@ -106,10 +112,10 @@ class Damage(NamedTuple):
         watch, start = self.watch, self.watch.start.mean
         if self.nonfinite > 1:
             return Reason("rescue", "loss", loss, start, f"the loss is {loss}")
-        if watch.diverged and self._beyond_noise:
+        if watch.diverged and (self._beyond_noise if self._noisy else loss > start):
             text = f"the smoothed loss rose to {watch.smoothed:.4g}, from {start:.4g} when the watch began"
             return Reason("rescue", "loss", watch.smoothed, start, text)
-        if self.high >= HIGH_LOSSES and self._beyond_noise:
+        if self.high >= HIGH_LOSSES and (self._beyond_noise or not self._noisy):
             text = f"{self.high} losses in a row stand far above {start:.4g} when the watch began"
             return Reason("rescue", "loss", loss, start, text)
         if setback.found:
@@ -123,29 +129,28 @@ class Damage(NamedTuple):
         return None
 
     @property
+    def _noisy(self) -> bool:
+        """Whether single losses vary so much that a few of them tell little; the last difference may be the damage."""
+        differences = [abs(b - a) for a, b in pairwise(self.recent)][:-1]
+        return not differences or fmean(differences) > NOISY * abs(self.watch.start.mean)
+
+    @property
     def _beyond_noise(self) -> bool:
-        """Whether the last losses stand above the start by more than noise and one or two bad batches make of it."""
-        if len(self.recent) < self.watch.start.size + RECENT and len(self.recent) < KEPT:
+        """Whether the last losses stand above the start by more than noise and one or two bad batches make of it.
+
+        The noise is taken from the median of successive differences, which neither a trend nor a single leap enters.
+        """
+        size = self.watch.start.size
+        if len(self.recent) < min(size + RECENT, KEPT):
             return False
-        return median(self.recent[-RECENT:]) - self.watch.start.mean > BEYOND_NOISE * self._error
+        deviation = median(abs(b - a) for a, b in pairwise(self.recent)) / NORMAL_DIFFERENCE
+        error = deviation * math.sqrt(1.0 / size + 1.0 / RECENT)
+        return median(self.recent[-RECENT:]) - self.watch.start.mean > BEYOND_NOISE * error
 
     @property
     def _taught_nothing(self) -> bool:
         """Whether the last losses stand no lower than the start, where noise lets that be seen."""
-        start = self.watch.start.mean
-        return median(self.recent[-RECENT:]) >= start and 2.0 * self._error <= UNKNOWN_RISE * abs(start)
-
-    @property
-    def _error(self) -> float:
-        """Standard error of the difference between the last losses and the start; infinite where that is not known.
-
-        From the median of successive differences, which neither a trend nor a single leap enters.
-        """
-        size = self.watch.start.size
-        if len(self.recent) < 2 or not size:
-            return math.inf
-        deviation = median(abs(b - a) for a, b in pairwise(self.recent)) / NORMAL_DIFFERENCE
-        return deviation * math.sqrt(1.0 / size + 1.0 / min(RECENT, len(self.recent)))
+        return median(self.recent[-RECENT:]) >= self.watch.start.mean and not self._noisy
 
 
 def per(ratio: float, rate: float) -> float:

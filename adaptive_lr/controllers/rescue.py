@@ -28,7 +28,7 @@ zero weights are small (on Rosenbrock's function healthy runs reach 0.97)."""
 BEYOND_DOUBT = 10.0
 """Multiple of `max_ratio` from which an update is cut at once: four times the weights leaves nothing of them."""
 
-BAD_BATCHES = 4
+BAD_BATCHES = 2
 """Skipped updates in a row whose losses say nothing of the weights. Skipping them harmed nothing, so waiting costs no
 more than those updates."""
 
@@ -75,8 +75,9 @@ class Rescue(Controller[RescueState]):
       ten times that, or later by all of their size while the loss is not just reaching a new best, or is not finite,
     - the loss, smoothed, stands above its start by half of the fall that was reached (and by more than its noise; see
       `adaptive_lr.controllers.sweep.LossWatch`), or is a quarter above it three times in a row while updates are
-      larger than `target_ratio`, and either way the median of its last five values by five standard errors; or
-    - it is not finite twice in a row (a single such loss is a bad batch; so are the losses of up to four updates in a
+      larger than `target_ratio`; where it is noisy, only if the median of its last five values does by five standard
+      errors as well; or
+    - it is not finite twice in a row (a single such loss is a bad batch; so are the losses of up to two updates in a
       row that were skipped, whatever they are), or
     - the mean of the last 24 losses stands significantly above the best such mean
       (`adaptive_lr.controllers.setback.Setback`), or
@@ -193,7 +194,7 @@ class Rescue(Controller[RescueState]):
         if self._suspects(state, ratio):
             ceiling = state.base * state.factor * self._share(state)
             state = state._replace(suspicion=state.suspicion.raised(ceiling, state.factor, state.age))
-        if state.quiet > self.watch_steps and not state.suspicion.under_way:
+        if state.quiet > self.watch_steps and not (state.suspicion.under_way or damage.high):
             state = state._replace(watching=False, damage=Damage(), hold=Hold())
             return state, Adjustment(factor=state.factor, reasons=reasons)
         snapshot = self.snapshots and state.age >= SNAPSHOT_STEPS and damage.worth_keeping(state.kept)

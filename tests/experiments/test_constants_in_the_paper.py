@@ -105,7 +105,9 @@ FACTS = {
         f"{damage.STORM_STEPS} updates after the first with $r>{shown(damage.STORM_RATIO)}$",
         f"median of the last {WORDS[damage.RECENT]} losses stands above the mean of the start by "
         f"{WORDS[int(damage.BEYOND_NOISE)]} standard errors",
-        f"is above {FRACTIONS[suspicion.NOISY]} of that mean, the mean before it is higher by less than "
+        f"differ by more than {shown(damage.NOISY)} of the start in the mean",
+        f"is above {FRACTIONS[suspicion.NOISY]} of that mean (and before it, above half as much), "
+        f"the mean before it is higher by less than "
         f"{WORDS[int(suspicion.WORSE)]} such errors, and $r$ stayed below {shown(suspicion.MILD * RESCUE.max_ratio)}",
         f"losses of up to {WORDS[rescue.BAD_BATCHES]} skipped updates in a row",
         rf"<\frac1{{{reciprocal(vanished.SHARE)}}}\,\min_{{s\le{vanished.FIRST_UPDATES}}}",

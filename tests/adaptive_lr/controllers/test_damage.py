@@ -90,11 +90,14 @@ def test_a_loss_that_leaves_its_noise_for_good_is_damage_within_eight_updates() 
 
 
 @pytest.mark.parametrize("count", [1, 2])
-def test_one_or_two_bad_batches_are_no_damage(count: int) -> None:
-    """Whatever their losses, and however exact the others."""
-    rows = [*[(2.0, 0.2)] * 10, *[(1e4, 0.2)] * count, *[(2.0, 0.2)] * 20]
-    for length in range(10, len(rows)):
-        assert after([(2.1, 0.01)] * 5 + rows[:length]).reason(rows[length - 1][0], None, Setback()) is None
+def test_where_losses_are_noisy_one_or_two_bad_batches_are_no_damage(count: int) -> None:
+    """Whatever their losses. Where they are calm, the first such loss may be the only warning."""
+    noisy = [(1.5, 0.2), (2.4, 0.2)] * 5
+    rows = [(2.1, 0.01), (2.9, 0.01)] * 3 + noisy + [(1e4, 0.2)] * count + noisy
+    for length in range(10, len(rows) + 1):
+        assert after(rows[:length]).reason(rows[length - 1][0], None, Setback()) is None
+    calm = [(2.1, 0.01)] * 5 + [(2.0, 0.2)] * 10 + [(1e4, 0.2)]
+    assert after(calm).reason(1e4, None, Setback()) is not None
 
 
 @pytest.mark.parametrize(

@@ -57,17 +57,17 @@ def test_one_loss_that_is_not_finite_is_a_bad_batch_and_two_are_a_broken_run() -
     assert acts == [22]
 
 
-def test_losses_of_up_to_four_skipped_updates_in_a_row_are_those_of_bad_batches_and_more_are_not() -> None:
+def test_losses_of_up_to_two_skipped_updates_in_a_row_are_those_of_bad_batches_and_more_are_not() -> None:
     def skipped(t: int, loss: float) -> Statistics:
         before = row(t, loss, ratio=0.0)
         return dataclasses.replace(before, values={**before.values, "skipped": 1.0})
 
     for bad in (1e4, math.nan):
-        rows = [row(t, 2.0) for t in range(10)] + [skipped(t, bad) for t in range(10, 14)]
-        rows += [row(t, 2.0) for t in range(14, 20)]
+        rows = [row(t, 2.0) for t in range(10)] + [skipped(t, bad) for t in range(10, 12)]
+        rows += [row(t, 2.0) for t in range(12, 20)]
         assert not any(a.rewind for a in run(rows))
         acts = [t for t, a in enumerate(run([*rows, *(skipped(t, bad) for t in range(20, 34))])) if a.rewind]
-        assert acts[0] == (25 if math.isnan(bad) else 26)  # two NaNs, or three of the five losses that are compared
+        assert acts[0] == (23 if math.isnan(bad) else 22)  # one NaN more could be a bad batch
 
 
 def test_large_updates_that_teach_nothing_are_taken_back_after_twenty() -> None:
@@ -215,7 +215,7 @@ def test_a_setback_after_the_watch_cuts_and_takes_nothing_back() -> None:
 def test_losses_far_above_the_start_are_taken_back_once_that_is_no_noise() -> None:
     losses = [16.9, 21.7, 25.3, 28.4, 29.5, 30.1, 30.0, 30.2, 30.1]
     rewinds = [a.rewind for a in run([row(t, loss, 0.12 + 0.02 * t) for t, loss in enumerate(losses)])]
-    assert rewinds.index(True) == 6
+    assert rewinds.index(True) == 6  # they are noisy: the fifth after the start decides, and more
     calm = run([row(t, loss, 0.02) for t, loss in enumerate([16.9, 16.0, 22.0, 22.0, 22.0])])
     assert not any(a.rewind for a in calm)
 
