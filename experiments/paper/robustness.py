@@ -98,7 +98,7 @@ def _any_lr(pairs: Sequence[Pair]) -> str:
         "workload",
         "optimizer",
         "tuned",
-        "mean",
+        "gap",
         r"95\,\% interval",
         "loss ratio",
         "cosine",
