@@ -71,7 +71,7 @@ def test_agrees_with_the_definitions(model: Model, chunk: int) -> None:
 @pytest.mark.parametrize("dtype", REAL)
 def test_sizes_around_every_boundary(dtype: torch.dtype) -> None:
     """Of the tail, the lanes, the rows and the chunk; at addresses that allow wide loads and at others."""
-    width, unroll = variant_of((dtype,))
+    width, unroll, _ = variant_of((dtype,))
     sizes = {1, 15, 16, 17, width - 1, width, width + 17, unroll * width + 1, tables.LEAST_CHUNK + 16}
     aligned = [torch.randn(size, dtype=torch.float64).to(dtype) for size in sorted(sizes)]
     gradients = [*aligned, *(laid_out(gradient, "offset") for gradient in aligned)]
