@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
-from statistics import fmean, median
+from statistics import median
 from typing import NamedTuple
 
 from adaptive_lr.controllers.base import Reason
 from adaptive_lr.controllers.setback import Setback
 from adaptive_lr.controllers.sweep import UNKNOWN_RISE, LossWatch
 from adaptive_lr.controllers.vanished import VanishedGradient
-from adaptive_lr.series import LARGEST_VALUE, is_usable
+from adaptive_lr.series import LARGEST_VALUE, Moments, is_usable
 
 HARMLESS_RATIO = 0.03
 """Update-to-weight ratio up to which losses belong to the start: three times below the target."""
@@ -27,10 +27,10 @@ RECENT, KEPT = 5, 12
 """Losses whose median is compared with the start, and losses from whose differences the noise is taken."""
 
 NOISY = 0.15
-"""Mean size of successive differences, as a share of the start, from which a few high losses may be noise. Far below it
-(a deep plain network: 0.02) no update is to be lost: waiting for five losses cost two runs of ten all they could learn,
-because the updates of a network that breaks up say nothing of how far to cut. On the regression of `BEYOND_NOISE` it is
-0.5 and more."""
+"""Mean size of successive differences before updates grew large, as a share of the start, from which a few high losses
+may be noise. Far below it (a deep plain network: 0.02) no update is to be lost: waiting for five losses cost two runs
+of ten all they could learn, because the updates of a network that breaks up say nothing of how far to cut. On the
+regression of `BEYOND_NOISE` it is 0.5 and more."""
 
 BEYOND_NOISE = 5.0
 """Standard errors by which the median of the last losses stands above the start if that is not noise. Mean squares of
@@ -63,6 +63,7 @@ class Damage(NamedTuple):
     high: int = 0  # losses in a row far above the start, while updates were larger than the target
     nonfinite: int = 0  # losses in a row that were not finite
     recent: tuple[float, ...] = ()  # the last losses, oldest first; at most KEPT
+    swing: Moments = Moments()  # sizes of the differences of successive losses, before updates grew large
 
     def add(self, loss: float | None, norm: float | None, ratio: float, rate: float, *, target: float) -> Damage:
         """One update more.
@@ -74,12 +75,12 @@ class Damage(NamedTuple):
             rate: its learning rate.
             target: ratio above which a high loss is no bad batch.
         """
-        midway, watch, gradient, worst, steepest, storm, high, nonfinite, recent = self
+        midway, watch, gradient, worst, steepest, storm, high, nonfinite, recent, swing = self
         harmless, calm = midway or worst <= HARMLESS_RATIO, not storm
         worst, steepest = max(worst, ratio) if ratio < LARGEST_VALUE else LARGEST_VALUE, max(steepest, per(ratio, rate))
         storm = storm + 1 if storm or worst > STORM_RATIO else 0
         if loss is None:
-            return Damage(midway, watch, gradient, worst, steepest, storm, high, nonfinite, recent)
+            return Damage(midway, watch, gradient, worst, steepest, storm, high, nonfinite, recent, swing)
         usable = is_usable(loss)
         nonfinite = 0 if usable else nonfinite + 1
         if nonfinite != 1:
@@ -88,10 +89,12 @@ class Damage(NamedTuple):
         far = watch.started and usable and loss > start + UNKNOWN_RISE * abs(start)
         high = high + 1 if far and worst > target else 0
         if usable:
+            if recent and calm:
+                swing = swing.add(abs(loss - recent[-1]))
             recent = (*recent[1 - KEPT :], loss)
             if norm is not None and norm < LARGEST_VALUE:
                 gradient = gradient.add(loss, norm)
-        return Damage(midway, watch, gradient, worst, steepest, storm, high, nonfinite, recent)
+        return Damage(midway, watch, gradient, worst, steepest, storm, high, nonfinite, recent, swing)
 
     def since(self, ratio: float, rate: float) -> Damage:
         """The same after a snapshot; the last update still counts."""
@@ -130,9 +133,8 @@ class Damage(NamedTuple):
 
     @property
     def _noisy(self) -> bool:
-        """Whether single losses vary so much that a few of them tell little; the last difference may be the damage."""
-        differences = [abs(b - a) for a, b in pairwise(self.recent)][:-1]
-        return not differences or fmean(differences) > NOISY * abs(self.watch.start.mean)
+        """Whether single losses vary so much that a few tell little; a run that breaks up makes noise of its own."""
+        return self.swing.mean > NOISY * abs(self.watch.start.mean)
 
     @property
     def _beyond_noise(self) -> bool:

@@ -105,7 +105,7 @@ FACTS = {
         f"{damage.STORM_STEPS} updates after the first with $r>{shown(damage.STORM_RATIO)}$",
         f"median of the last {WORDS[damage.RECENT]} losses stands above the mean of the start by "
         f"{WORDS[int(damage.BEYOND_NOISE)]} standard errors",
-        f"differ by more than {shown(damage.NOISY)} of the start in the mean",
+        f"before the first $r>{shown(damage.STORM_RATIO)}$, differ by more than {shown(damage.NOISY)} of the start",
         f"is above {FRACTIONS[suspicion.NOISY]} of that mean (and before it, above half as much), "
         f"the mean before it is higher by less than "
         f"{WORDS[int(suspicion.WORSE)]} such errors, and $r$ stayed below {shown(suspicion.MILD * RESCUE.max_ratio)}",
