@@ -12,22 +12,8 @@ from adaptive_lr import AdaptiveLR
 from adaptive_lr.actuation import act, can_act, is_fused
 from adaptive_lr.controllers import GradientSpike
 from adaptive_lr_kernels import Workspace
-from adaptive_lr_kernels.reflex import Judgement
 from deferral import Run, deferred
-
-FUSED = [torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad]
-
-
-def judgement(damp: float = 1.0, skip: float = 0.0) -> Judgement:
-    row = torch.tensor([0.0, 0.0, 0.0, damp, skip], dtype=torch.float64)
-    return Judgement(row, row[3], torch.tensor(skip))
-
-
-def made(cls: Any, **options: Any) -> tuple[torch.Tensor, torch.optim.Optimizer]:
-    generator = torch.Generator().manual_seed(0)
-    parameter = torch.randn(5, 3, generator=generator).requires_grad_()
-    parameter.grad = torch.randn(5, 3, generator=generator)
-    return parameter, cls([parameter], lr=0.1, **options)
+from fused import FUSED, judgement, made
 
 
 @pytest.mark.parametrize("cls", FUSED)

@@ -10,27 +10,13 @@ import torch
 from adaptive_lr import actuation
 from adaptive_lr.actuation import act
 from adaptive_lr_kernels import Workspace
-from adaptive_lr_kernels.reflex import Judgement
-
-FUSED = [torch.optim.Adam, torch.optim.AdamW, torch.optim.SGD, torch.optim.Adagrad]
+from fused import FUSED, judgement, made
 
 
 @pytest.fixture(autouse=True)
 def on_triton(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernels are chosen on the CPU too."""
     monkeypatch.setattr(actuation, "selected", lambda *_: "triton")
-
-
-def judgement(damp: float = 1.0, skip: float = 0.0) -> Judgement:
-    row = torch.tensor([0.0, 0.0, 0.0, damp, skip], dtype=torch.float64)
-    return Judgement(row, row[3], torch.tensor(skip))
-
-
-def made(cls: Any, **options: Any) -> tuple[torch.Tensor, torch.optim.Optimizer]:
-    generator = torch.Generator().manual_seed(0)
-    parameter = torch.randn(5, 7, generator=generator).requires_grad_()
-    parameter.grad = torch.randn(5, 7, generator=generator)
-    return parameter, cls([parameter], lr=0.1, **options)
 
 
 @pytest.mark.parametrize("cls", FUSED)
