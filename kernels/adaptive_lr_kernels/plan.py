@@ -51,7 +51,7 @@ def variant_of(dtypes: Sequence[torch.dtype | None]) -> Variant:
     if widest == 4 * narrowest:
         return Variant(width, 1, MOST_REGISTERS_MIXED)
     if narrowest == widest == torch.float32.itemsize:
-        return Variant(width, 2, None)  # the usual ones, which need no bound: with one they take half as many again
+        return Variant(width, 2, None)  # the usual ones, which need no bound: see the README
     return Variant(width, 2, MOST_REGISTERS)
 
 
