@@ -20,6 +20,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from statistics import fmean
 
+import numpy as np
+
 from adaptive_lr.study import Study, StudyFolder
 from adaptive_lr.study.recipe import PEERS, check_installed, find_recipe
 from adaptive_lr.study.statistics import decades_within, lr_sensitivity
@@ -61,7 +63,7 @@ class Row:
         sensitivity: of the validation loss, see `statistics.lr_sensitivity`.
         best_lr: the learning rate of least validation loss.
         at_edge: whether that is the first or last one.
-        best_loss, best_accuracy: there.
+        best_loss, best_accuracy: at the best learning rate, each seed at the one that the other seeds choose.
         worst_loss, worst_accuracy: at the learning rate where they are worst.
         decades: the widest stretch that is nearly as good as the best that any recipe reaches there, or None: none is.
         diverged: share of runs whose validation loss ends as no finite number or above that at initialisation.
@@ -109,6 +111,7 @@ def _row(workload: str, cells: Sequence[Cell], decades: float) -> Row:
     known = [fmean(cell.test_accuracies) for cell in cells if cell.test_accuracies is not None]
     accuracies = known if len(known) == len(cells) else None
     best = validation.index(min(validation))
+    chosen = chosen_by_others([cell.validation_losses for cell in cells])
     worse = [
         result.status == "diverged" or result.validation.loss > result.initial.loss
         for cell in cells
@@ -126,14 +129,30 @@ def _row(workload: str, cells: Sequence[Cell], decades: float) -> Row:
         sensitivity=lr_sensitivity([cell.validation_losses for cell in cells], [cell.initial_losses for cell in cells]),
         best_lr=cells[best].peak_lr,
         at_edge=best in (0, len(cells) - 1),
-        best_loss=test[best],
-        best_accuracy=None if accuracies is None else accuracies[best],
+        best_loss=_reported([cell.test_losses for cell in cells], chosen),
+        best_accuracy=None if accuracies is None else _reported([cell.test_accuracies or () for cell in cells], chosen),
         worst_loss=max(test),
         worst_accuracy=None if accuracies is None else min(accuracies),
         decades=None if math.isnan(decades) else decades,
         diverged=fmean(worse),
         runs=len(worse),
     )
+
+
+def chosen_by_others(losses: Sequence[Sequence[float]]) -> list[int]:
+    """For each seed the row of least mean loss over the other seeds, so that no seed chooses what it is reported at.
+
+    Args:
+        losses: a row for each learning rate, a column for each seed; a single seed has to choose for itself.
+    """
+    table = np.asarray(losses)
+    others = table.sum(axis=1, keepdims=True) - table if table.shape[1] > 1 else table
+    return [int(row) for row in others.argmin(axis=0)]
+
+
+def _reported(values: Sequence[Sequence[float]], chosen: Sequence[int]) -> float:
+    """The mean over seeds (columns), each at its own learning rate (row)."""
+    return fmean(values[row][seed] for seed, row in enumerate(chosen))
 
 
 def measure(

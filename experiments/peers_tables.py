@@ -41,7 +41,8 @@ TEXT = """\
 {versions}.
 
 Every recipe is given one learning rate per decade: SGD 1e-6 to 1e2, AdamW 1e-7 to 1e1. Numbers are means over seeds, on
-the test split; the best learning rate is chosen by validation loss; losses are clipped at the loss at initialisation.
+the test split; losses are clipped at the loss at initialisation. The best learning rate is chosen by validation loss;
+what is reached there is that of each seed at the learning rate that the other seeds choose.
 
 *LR sensitivity*: the mean over the decades of min(validation loss, loss at initialisation), less the recipe's own best
 (Wortsman et al. 2023, arXiv:2309.14322); it is blind to how good that best is. *Decades*: the widest stretch of

@@ -3,7 +3,8 @@
 For each workload for tuning, with SGD and with AdamW:
 
 1. `cosine`, `cosine+guarded` and `automatic` are given one learning rate per decade, nine decades wide.
-2. `cosine` is tuned: half-decades around the best of those decades, seven in all; the best by validation loss counts.
+2. `cosine` is tuned on as many other seeds, of which nothing is reported: one learning rate per decade, then
+   half-decades around the best of them, seven in all; the best by validation loss counts.
 3. `cosine` and `cosine+guarded` are given the tuned learning rate, and 3, 10 and 30 times as much.
 
 Finished runs are kept in `runs/robustness` and not repeated, so the command can be stopped and run again. At the end it
@@ -21,7 +22,7 @@ from statistics import fmean
 
 from adaptive_lr.study import Run, RunResult, StudyError, StudyFolder
 from adaptive_lr.study.statistics import lr_sensitivity, mean_interval
-from adaptive_lr.study.study import check_workload
+from adaptive_lr.study.study import FIRST_TUNING_SEED, check_workload
 from adaptive_lr.study.summary import Cell, collect_cells
 from experiments.records import carried_out, header, options, parsed
 from experiments.robustness_tables import markdown, row
@@ -63,7 +64,7 @@ class Pair:
 
     Attributes:
         workload, optimizer: names.
-        tuned: `cosine` at its best.
+        tuned: `cosine` at the learning rate that was best on the seeds for tuning.
         tuned_at_edge: whether that is the first or last of the learning rates it was tuned over.
         decades: recipe -> its outcomes over the decades, ascending.
         sensitivity: recipe -> learning-rate sensitivity over the decades, see `statistics.lr_sensitivity`.
@@ -97,7 +98,7 @@ class Bench:
         reference: to it.
         optimizer: "sgd" or "adamw".
         folder: where runs are kept.
-        seeds: repetitions of every run.
+        seeds: repetitions of every run, and seeds for tuning.
         jobs: processes.
     """
 
@@ -105,13 +106,19 @@ class Bench:
         self, name: str, reference: str, optimizer: str, folder: StudyFolder, *, seeds: int, jobs: int
     ) -> None:
         self.name, self.reference, self.optimizer, self.folder = name, reference, optimizer, folder
-        self.seeds, self.jobs = seeds, jobs
+        self.seeds, self.jobs = range(seeds), jobs
+        self.tuning_seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + seeds)
         self.steps = check_workload(reference).total_steps
         self.planned: set[Run] = set()
         self.results: dict[Run, RunResult] = {}
 
-    def cells(self, recipe: str, exponents: Iterable[int]) -> list[Cell]:
+    def cells(self, recipe: str, exponents: Iterable[int], seeds: Iterable[int] | None = None) -> list[Cell]:
         """Those learning rates (in half-decades, ascending) with one recipe; runs are carried out where missing.
+
+        Args:
+            recipe: its name.
+            exponents: the learning rates.
+            seeds: None: those that are reported.
 
         Raises:
             StudyError: every run at one of the learning rates failed.
@@ -119,7 +126,7 @@ class Bench:
         rates = [rate(exponent) for exponent in exponents]
         runs = [
             Run(self.reference, self.optimizer, recipe, lr, seed, self.steps)
-            for seed in range(self.seeds)
+            for seed in (self.seeds if seeds is None else seeds)
             for lr in rates
         ]
         self.planned |= set(runs)
@@ -130,30 +137,38 @@ class Bench:
             raise StudyError(f"runs of {self.name} failed (tracebacks are in {self.folder.store.directory})")
         return cells
 
+    @property
+    def halves(self) -> list[int]:
+        """The decades that all recipes are given, as half-decades."""
+        return [2 * decade for decade in DECADES[self.optimizer]]
+
+    def nearby(self) -> list[int]:
+        """The seven half-decades among which `cosine` is tuned, around its best decade on the seeds for tuning."""
+        middle = self.halves[best(self.cells("cosine", self.halves, self.tuning_seeds))]
+        return [middle + offset for offset in NEIGHBOURS]
+
     def measure(self) -> Pair:
         """Carry out all three parts."""
-        halves = [2 * decade for decade in DECADES[self.optimizer]]
-        decades = {recipe: self.cells(recipe, halves) for recipe in RECIPES}
-        middle = halves[best(decades["cosine"])]
-        nearby = [middle + offset for offset in NEIGHBOURS]
-        tuning = self.cells("cosine", nearby)
-        chosen = best(tuning)
+        decades = {recipe: self.cells(recipe, self.halves) for recipe in RECIPES}
+        nearby = self.nearby()
+        chosen = best(self.cells("cosine", nearby, self.tuning_seeds))
         higher = [nearby[chosen] + offset for offset in ABOVE]
         above = {recipe: self.cells(recipe, higher) for recipe in RECIPES[:2]}
+        tuned = above["cosine"][0]
         return Pair(
             workload=self.name,
             optimizer=self.optimizer,
-            tuned=outcome(tuning[chosen]),
-            tuned_at_edge=chosen in (0, len(tuning) - 1),
+            tuned=outcome(tuned),
+            tuned_at_edge=chosen in (0, len(nearby) - 1),
             decades={recipe: [outcome(cell) for cell in cells] for recipe, cells in decades.items()},
             sensitivity={recipe: sensitivity(cells) for recipe, cells in decades.items()},
             above={recipe: [outcome(cell) for cell in cells] for recipe, cells in above.items()},
             missing=len(self.planned) - len(self.results),
             intervals={
-                "automatic": [gap_interval(decades["automatic"], tuning[chosen])],
-                **{recipe: [gap_interval([cell], tuning[chosen]) for cell in cells] for recipe, cells in above.items()},
+                "automatic": [gap_interval(decades["automatic"], tuned)],
+                **{recipe: [gap_interval([cell], tuned) for cell in cells] for recipe, cells in above.items()},
             }
-            if self.seeds > 1
+            if len(self.seeds) > 1
             else {},
         )
 

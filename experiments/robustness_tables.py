@@ -41,11 +41,11 @@ TEXT = """\
 Every number is of the runs in `{name}.json`: means over seeds, on the test split; losses are clipped at the loss at
 initialisation.
 
-*Tuned* is `cosine` (5 % warm-up) at the best of seven half-decades, by validation loss; a * marks a best one at the
-edge. A *gap* is what is missing to tuned: points of accuracy, or where there is no accuracy the ratio of losses (with
-an x); lower is better, and negative (or below 1) is better than tuned. *LR sensitivity*: the mean over the decades of
-min(validation loss, loss at initialisation), less the recipe's own best (Wortsman et al. 2023, arXiv:2309.14322). It
-is blind to how good that best is; the loss ratio is not.
+*Tuned* is `cosine` (5 % warm-up) at the best of seven half-decades, by validation loss on as many other seeds; a *
+marks a best one at the edge. A *gap* is what is missing to tuned: points of accuracy, or where there is no accuracy the
+ratio of losses (with an x); lower is better, and negative (or below 1) is better than tuned. *LR sensitivity*: the mean
+over the decades of min(validation loss, loss at initialisation), less the recipe's own best (Wortsman et al. 2023,
+arXiv:2309.14322). It is blind to how good that best is; the loss ratio is not.
 
 ## Given one learning rate per decade, from far too small to far too large
 

@@ -6,13 +6,16 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from adaptive_lr.study import Evaluation, Run, RunResult, Study, StudyError, StudyFolder
 from adaptive_lr.study.recipe import PEERS
 from adaptive_lr.study.summary import Cell
 from experiments import peers, robustness, step_cost
-from experiments.peers import RECIPES, Row, rows_of
+from experiments.peers import RECIPES, Row, chosen_by_others, rows_of
 from experiments.peers_tables import block, markdown, summary, winners, wins
 from experiments.records import taken_over
 from experiments.workloads import TUNING
@@ -61,6 +64,22 @@ def test_without_accuracies_two_percent_of_the_loss_count_as_near() -> None:
     assert first.decades == 1.0
     assert second.decades is None
     assert (first.best_accuracy, first.best_loss, first.worst_loss) == (None, 1.0, 1.021)
+
+
+@given(st.integers(1, 9), st.integers(1, 10), st.integers(0, 10**6))
+def test_no_seed_chooses_the_rate_that_it_is_reported_at(rates: int, seeds: int, number: int) -> None:
+    """Each is given the rate of least mean loss over the others, whatever its own loss; one alone its own best."""
+    losses = np.random.default_rng(number).normal(size=(rates, seeds)) ** 2
+    chosen = chosen_by_others(losses.tolist())
+    for seed in range(seeds):
+        others = [one for one in range(seeds) if one != seed] or [seed]
+        means = losses[:, others].mean(axis=1)
+        assert means[chosen[seed]] == pytest.approx(means.min(), abs=1e-12)
+        if seeds > 1:
+            changed = losses.copy()
+            changed[:, seed] = np.random.default_rng(number + 1).normal(size=rates) ** 2
+            kept = chosen_by_others(changed.tolist())[seed]
+            assert means[kept] == pytest.approx(means.min(), abs=1e-12)
 
 
 def test_the_tables_say_who_wins() -> None:

@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 from scipy import stats
 
-from adaptive_lr.study import Evaluation, Run, RunResult
+from adaptive_lr.study import Evaluation, Run, RunResult, StudyFolder
+from adaptive_lr.study.study import FIRST_TUNING_SEED
 from adaptive_lr.study.summary import Cell
 from experiments import robustness
-from experiments.robustness import Outcome, Pair, best, gap_interval, outcome, rate
+from experiments.robustness import Bench, Outcome, Pair, best, gap_interval, outcome, rate
 from experiments.robustness_tables import interval_row, loss_row, markdown, row, too_large_row
+from experiments.workloads import TUNING
 
 
 def cell(peak_lr: float, *losses: float, accuracy: float | None = 0.9) -> Cell:
@@ -122,6 +124,22 @@ def test_it_runs_from_the_shell_and_finished_runs_are_not_repeated(
     assert [len(found["above"][recipe]) for recipe in ("cosine", "cosine+guarded")] == [4, 4]
     assert found["tuned"] in found["above"]["cosine"]
     assert (tmp_path / "record" / "robustness.md").read_text() in printed
+
+
+def test_seeds_that_are_reported_had_no_say_in_the_tuned_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rate is the best of seven by the validation loss of the seeds for tuning, and reported on the others."""
+    monkeypatch.setattr(robustness, "DECADES", {"sgd": range(-2, 1)})
+    bench = Bench("quadratic", TUNING["quadratic"], "sgd", StudyFolder(tmp_path), seeds=2, jobs=1)
+    bench.folder.prepare()
+    found = bench.measure()
+    middle = bench.halves[best(bench.cells("cosine", bench.halves, bench.tuning_seeds))]
+    rates = [rate(middle + offset) for offset in range(-3, 4)]
+    tuning = bench.cells("cosine", range(middle - 3, middle + 4), bench.tuning_seeds)
+    assert {result.run.seed for one in tuning for result in one.results} == {FIRST_TUNING_SEED, FIRST_TUNING_SEED + 1}
+    assert found.tuned.lr == rates[best(tuning)]
+    (reported,) = bench.cells("cosine", [middle - 3 + best(tuning)])
+    assert [result.run.seed for result in reported.results] == [0, 1]
+    assert found.tuned == outcome(reported)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from itertools import combinations
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from experiments import tuning_budget
+from experiments import robustness, tuning_budget
 from experiments.paper import tuning_budget as for_the_paper
 from experiments.tuning_budget_tables import budgets, expected_accuracy, markdown, unmatched_share
 from made_up_records import ABOUT
@@ -80,9 +81,15 @@ def test_the_document_and_the_paper_say_what_the_record_says() -> None:
     assert part.figures["tuning-budget.pdf"].startswith(b"%PDF")
 
 
-def test_nothing_is_trained_where_runs_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = ["--workloads", "quadratic", "--seeds", "1", "--output", str(tmp_path), "--record", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", ["tuning_budget", *arguments])
-    with pytest.raises(SystemExit, match=r"runs are not in .*quadratic: run `python -m experiments\.robustness`"):
-        tuning_budget.main()
-    assert not list(tmp_path.rglob("*.json"))
+def test_finished_runs_are_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And of each recipe every learning rate is on record."""
+    monkeypatch.setattr(tuning_budget, "DECADES", {"sgd": range(-2, 1)})
+    monkeypatch.setattr(robustness, "DECADES", {"sgd": range(-2, 1)})
+    arguments = ["--workloads", "quadratic", "--seeds", "1", "--output", str(tmp_path / "runs"), "--record"]
+    monkeypatch.setattr(sys, "argv", ["tuning_budget", *arguments, str(tmp_path)])
+    tuning_budget.main()
+    (found,) = json.loads((tmp_path / "tuning_budget.json").read_text())["pairs"]
+    assert [len(found[name]) for name in ("nearby", "decades", "automatic")] == [7, 3, 3]
+    files = {file: file.stat().st_mtime_ns for file in (tmp_path / "runs").rglob("*.json")}
+    tuning_budget.main()
+    assert {file: file.stat().st_mtime_ns for file in (tmp_path / "runs").rglob("*.json")} == files
