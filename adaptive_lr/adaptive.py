@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import weakref
 from collections.abc import Callable, Iterable, Mapping
 from os import PathLike
@@ -14,7 +12,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from adaptive_lr import optimizers
+from adaptive_lr import attachment, optimizers
 from adaptive_lr.base_schedule import CallableSchedule, base_schedule
 from adaptive_lr.controllers import Composition, Controller, compose, guarded
 from adaptive_lr.controllers.arguments import check_flag
@@ -29,7 +27,7 @@ from adaptive_lr.plain import check_keys
 from adaptive_lr.ranks import Ranks, Wanted
 from adaptive_lr.rows import Rows
 from adaptive_lr.snapshot import Snapshot
-from adaptive_lr.trace import Header, Trace, UpdateRatios, describe_controllers, open_trace
+from adaptive_lr.trace import Trace, UpdateRatios, open_trace
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -116,11 +114,10 @@ class AdaptiveLR:
             )
         composition = guarded() if controllers is None else compose(controllers)
         check_flag("shadow", shadow)
-        _check_rates(optimizer, composition)
+        attachment.check_rates(optimizer, composition)
         reading = read_back(lag, optimizer, composition, shadow=shadow)
         limits = optimizers.limits(optimizer)
-        if composition.holds_lr:
-            _check_sweep(composition, limits, shadow=shadow)
+        attachment.check_sweep(composition, limits, shadow=shadow)
         if model is not None and not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module or None, got {type(model).__name__}")
         self._schedule = base_schedule(schedule, optimizer)
@@ -131,12 +128,14 @@ class AdaptiveLR:
             composition.requires | (frozenset() if recorder is None else recorder.requires),
             per_group=recorder is not None or any(controller.per_group for controller in composition),
             ratio=recorder is not None and "update_ratio" in recorder.requires,
-            tensors_every=_every("update_ratios_every", update_ratios_every),
+            tensors_every=attachment.checked_interval("update_ratios_every", update_ratios_every),
         )
         if reading.acts:
             wanted = wanted._replace(requires=wanted.requires | {"grad_norm", "grad_score"})
         if ranks is not None:
-            wanted = ranks.join(_terms(optimizer, composition, lag=reading.lag, shadow=shadow), parameters, wanted)
+            wanted = ranks.join(
+                attachment.terms(optimizer, composition, lag=reading.lag, shadow=shadow), parameters, wanted
+            )
         self._deliberation = Deliberation(composition)
         meter = Meter(
             wanted.requires,
@@ -166,7 +165,7 @@ class AdaptiveLR:
             if isinstance(self._schedule, CallableSchedule):
                 self._schedule.apply(optimizer)
             if recorder is not None:  # last: what is refused must not hide the run before it in the same directory
-                header = _header(optimizer, composition, lag=reading.lag, shadow=shadow)
+                header = attachment.header(optimizer, composition, lag=reading.lag, shadow=shadow)
                 self._deliberation.begin_trace(recorder, header, start)
         except BaseException:
             self.detach()
@@ -374,68 +373,3 @@ class AdaptiveLR:
         if not self._layer.attached:
             raise RuntimeError("control was detached from this optimizer; attach a new AdaptiveLR")
         return optimizer
-
-
-def _every(name: str, every: int | None) -> int:
-    """The interval, or 0 for never."""
-    if every is None:
-        return 0
-    if isinstance(every, bool) or not isinstance(every, int):
-        raise TypeError(f"{name} must be a number of updates (int >= 1) or None, got {every!r}")
-    if every < 1:
-        raise ValueError(f"{name} must be at least 1 update, got {every}")
-    return every
-
-
-def _check_rates(optimizer: Optimizer, composition: Composition) -> None:
-    """Refuse learning rates that nothing can multiply (None is an optimizer that makes its own)."""
-    for index, group in enumerate(optimizer.param_groups):
-        for name in ("lr", "initial_lr", "max_lr"):
-            rate = group.get(name)
-            if rate is not None and not math.isfinite(as_float(rate)):
-                raise ValueError(
-                    f"optimizer must have finite learning rates, got {name}={as_float(rate)} in group {index}"
-                )
-    rates = [optimizers.reference_lr(group) for group in optimizer.param_groups]
-    if composition.holds_lr and not any(rate > 0.0 for rate in rates):
-        raise ValueError(
-            f"optimizer must have a learning rate > 0 in some group where a controller sweeps it, got {rates}"
-        )
-
-
-def _check_sweep(composition: Composition, limits: optimizers.Limits, *, shadow: bool) -> None:
-    names = [name for name, law in zip(composition.names, composition, strict=True) if law.holds_lr]
-    if len(names) > 1:
-        raise ValueError(f"controllers must hold at most one that sweeps the learning rate, got {names}")
-    if shadow:
-        raise ValueError(f"shadow must be False with {names[0]}: a sweep cannot be judged without acting")
-    if not limits.raise_lr:
-        raise ValueError(f"controllers must not include {names[0]} for this optimizer: {limits.reason}")
-
-
-def _terms(optimizer: Optimizer, composition: Composition, *, lag: int, shadow: bool) -> dict[str, object]:
-    """What must be alike on all processes for their decisions to be alike."""
-    described = describe_controllers(composition)
-    laws = {
-        f"controller {law['name']}": json.dumps(law, default=lambda value: type(value).__name__) for law in described
-    }
-    return {
-        "the controllers": (composition.names, composition.min_factor, composition.max_factor),
-        **laws,
-        "lag": lag,
-        "shadow": shadow,
-        "the type of the optimizer": type(optimizer).__name__,
-        "the number of parameter groups": len(optimizer.param_groups),
-    }
-
-
-def _header(optimizer: Optimizer, composition: Composition, *, lag: int, shadow: bool) -> Header:
-    return Header(
-        optimizer=type(optimizer).__name__,
-        groups=tuple(str(group.get("name", index)) for index, group in enumerate(optimizer.param_groups)),
-        controllers=describe_controllers(composition),
-        min_factor=composition.min_factor,
-        max_factor=composition.max_factor,
-        lag=lag,
-        shadow=shadow,
-    )

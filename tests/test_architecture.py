@@ -15,7 +15,7 @@ LAYERS = [
     {"study"},
     {"lr_range_test", "range_figure"},
     {"adaptive"},
-    {"layer", "base_schedule"},
+    {"attachment", "layer", "base_schedule"},
     {"rows"},
     {"deferred"},
     {"pending"},
