@@ -23,7 +23,18 @@ LAYERS = [
     {"actuation", "changes", "deliberation", "meter", "metrics", "readback"},
     {"trace"},
     {"controllers"},
-    {"statistics", "series", "optimizers", "plain", "ranks", "restoring", "snapshot", "suggestions", "update_ratio"},
+    {
+        "statistics",
+        "series",
+        "optimizers",
+        "plain",
+        "ranks",
+        "restoring",
+        "snapshot",
+        "suggestions",
+        "training_update",
+        "update_ratio",
+    },
 ]
 """From the top down: a module imports from its own row and the rows below."""
 
