@@ -20,6 +20,11 @@ STORM_RATIO, STORM_STEPS = 0.14, 20
 """Updates after the first one larger than this ratio, by which the loss must stand below its start: large updates that
 teach anything teach it at once."""
 
+GIVEN_BACK = 0.1
+"""Share of the fall that is left where the rest was given back: a network whose large updates first taught and then
+killed it stands a little below its start for good. A quarter of what makes a loss diverge (`sweep.RISE`), and not
+tuned."""
+
 HIGH_LOSSES = 3
 """Losses in a row so far above the start (`UNKNOWN_RISE`) that are no bad batch, where updates exceed the target."""
 
@@ -108,6 +113,11 @@ class Damage(NamedTuple):
         watch = self.watch
         return watch.at_best and watch.smoothed <= kept and self.worst <= SNAPSHOT_RATIO and not self.gradient.low
 
+    @property
+    def harmless(self) -> bool:
+        """Whether updates since the snapshot were all too small to do harm; not where their size is not known."""
+        return 0.0 < self.worst <= HARMLESS_RATIO
+
     def reason(self, loss: float | None, norm: float | None, setback: Setback) -> Reason | None:
         """Why the loss of the last update says that the run is destroyed, or None."""
         if loss is None:
@@ -123,7 +133,7 @@ class Damage(NamedTuple):
             return Reason("rescue", "loss", loss, start, text)
         if setback.found:
             return setback.reason("rescue")
-        if self.storm == STORM_STEPS and not watch.improved and self._taught_nothing:
+        if self.storm == STORM_STEPS and self._taught_nothing:
             text = f"updates of up to {self.worst:.3g} of the weights' size taught nothing in {STORM_STEPS} updates"
             return Reason("rescue", "loss", watch.smoothed, start, text)
         if self.storm and norm is not None and self.gradient.found:
@@ -151,8 +161,13 @@ class Damage(NamedTuple):
 
     @property
     def _taught_nothing(self) -> bool:
-        """Whether the last losses stand no lower than the start, where noise lets that be seen."""
-        return median(self.recent[-RECENT:]) >= self.watch.start.mean and not self._noisy
+        """Whether the last losses stand no lower than the start, or back near it, where noise lets that be seen."""
+        if self._noisy or not self.recent:
+            return False
+        start, last = self.watch.start.mean, median(self.recent[-RECENT:])
+        if self.watch.fell:
+            return start - last < GIVEN_BACK * (start - self.watch.best)
+        return not self.watch.improved and last >= start
 
 
 def per(ratio: float, rate: float) -> float:

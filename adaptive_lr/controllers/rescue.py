@@ -9,7 +9,9 @@ from typing import ClassVar, NamedTuple
 from adaptive_lr.controllers.arguments import check_count, check_flag, check_number
 from adaptive_lr.controllers.base import Adjustment, Controller, Reason
 from adaptive_lr.controllers.damage import Damage
+from adaptive_lr.controllers.futility import Futility
 from adaptive_lr.controllers.hold import Hold
+from adaptive_lr.controllers.regain import REGAIN_UPDATES, Regain
 from adaptive_lr.controllers.setback import Setback
 from adaptive_lr.controllers.suspicion import CLEARED, CONFIRMED, GRANTED, NONE, WAITS, Suspicion
 from adaptive_lr.series import LARGEST_VALUE, is_usable
@@ -60,6 +62,8 @@ class RescueState(NamedTuple):
     quiet: int = 0  # updates since the base last rose, or since the last cut
     skipped: int = 0  # updates in a row that were left out
     suspicion: Suspicion = Suspicion()
+    futility: Futility = Futility()
+    regain: Regain = Regain()
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,8 @@ class Rescue(Controller[RescueState]):
       row that were skipped, whatever they are), or
     - the mean of the last 24 losses stands significantly above the best such mean
       (`adaptive_lr.controllers.setback.Setback`), or
-    - 20 updates after the first one larger than 0.14 of the weights, the loss does not stand below its start, or
+    - 20 updates after the first one larger than 0.14 of the weights, the loss does not stand below its start, or of a
+      clear fall has given back nine tenths, or
     - after such an update the gradient vanishes while the loss does not, to a 30th of what it was for its loss: units
       are dead, whatever the loss began at (`adaptive_lr.controllers.vanished.VanishedGradient`). A loss that converges
       as far to a level above 0, by updates as large as that, looks the same, and is taken back once.
@@ -89,8 +94,12 @@ class Rescue(Controller[RescueState]):
     Large updates destroy networks while their loss still falls, but they are what a linear model or one with unscaled
     targets needs. So the first of them raises a suspicion: the run goes on for ten updates, is then taken back and cut,
     and where as many updates later the loss is clearly higher than it was without the cut, or too noisy to tell and the
-    update not that large, the cut is lifted and ratios are no longer judged (`adaptive_lr.controllers.suspicion`).
-    Without snapshots it is cut at once.
+    update not that large, the cut is lifted within ten updates and ratios are no longer judged
+    (`adaptive_lr.controllers.suspicion`, `regain`). Without snapshots it is cut at once.
+
+    A loss that rises while no update since the snapshot was larger than 0.03 of the weights is not the learning rate's
+    doing. One that rises again after two cuts, without a clear fall in between, or after one by such small updates, is
+    not either: the cuts are lifted, and nothing more is judged (`adaptive_lr.controllers.futility.Futility`).
 
     Then parameters and optimizer state go back to the snapshot, and the factor is cut to where no update since would
     have been larger than `target_ratio` of the weights, at least to a third. While the base goes on rising, the
@@ -161,6 +170,11 @@ class Rescue(Controller[RescueState]):
         # An overflow of the loss scale is no update; a loss that is itself not finite would overflow for ever.
         if statistics.phase is not Phase.AFTER or not (statistics.updated or broken):
             return state, self._standing(state)
+        factor, regain, regained = state.regain.next(state.factor)
+        if regained:
+            state = state._replace(factor=factor, regain=regain)
+        if state.futility.found:
+            return state, self._standing(state, regained)
         base = statistics.values.get("base_lr", state.base)
         if math.isnan(base):
             base = 0.0  # an optimizer that has no learning rate
@@ -176,9 +190,12 @@ class Rescue(Controller[RescueState]):
             setback = setback.add(loss)
         state = state._replace(setback=setback, base=base, skipped=skipped)
         if not state.watching:
-            return self._backed_off(state) if usable and setback.found else (state, self._standing(state))
+            if usable and setback.found:
+                return self._answered(state, setback.reason("back off"), base, state.factor)
+            return state, self._standing(state, regained)
         ratio, rate, standing = statistics.values.get("update_ratio", 0.0), base * state.factor, state.factor
         state, reasons = self._held(state, ratio, following)
+        reasons = regained + reasons
         if state.suspicion.under_way:
             state = state._replace(suspicion=state.suspicion.add(loss))
         if state.settling:
@@ -187,8 +204,8 @@ class Rescue(Controller[RescueState]):
         damage = state.damage.add(loss, norm, ratio, rate, target=self.target_ratio)
         state = state._replace(damage=damage, age=state.age + 1, quiet=state.quiet + 1)
         reason = self._too_large(state, ratio) or damage.reason(loss, norm, state.setback)
-        if reason is not None:
-            return self._cut(state, reason, following, standing)
+        if reason is not None and not self._premature(state, reason):
+            return self._answered(state, reason, following, standing)
         if state.suspicion.due:
             return self._judged(state, following, standing, reasons)
         if self._suspects(state, ratio):
@@ -205,7 +222,10 @@ class Rescue(Controller[RescueState]):
     def _higher(self, state: RescueState, base: float, step: int) -> RescueState:
         """The base learning rate is higher than ever: watch (again)."""
         if not state.watching:
-            return RescueState(factor=state.factor, damage=_MIDWAY, setback=state.setback, base=state.base, peak=base)
+            return RescueState(
+                factor=state.factor, damage=_MIDWAY, setback=state.setback, base=state.base, peak=base,
+                futility=state.futility,
+            )  # fmt: skip
         first = not state.peak and not state.age
         return state._replace(peak=base, quiet=0, damage=_MIDWAY if first and step else state.damage)
 
@@ -226,12 +246,14 @@ class Rescue(Controller[RescueState]):
         if not suspicion.mistaken:
             state = state._replace(suspicion=Suspicion(CONFIRMED))
             return state, Adjustment(factor=state.factor, reasons=reasons)
-        before, after, factor = suspicion.first.mean, suspicion.second.mean, suspicion.factor
-        text = f"the mean loss came to {after:.4g}, without the cut to {before:.4g}: "
-        text += f"factor {standing:.4g} -> {factor:.4g}"
-        reason = Reason("clear", "loss", after, before, text)
-        state = state._replace(suspicion=Suspicion(CLEARED), factor=factor, hold=Hold())
-        return state, Adjustment(factor=factor, reasons=(reason,))
+        before, after, goal = suspicion.first.mean, suspicion.second.mean, suspicion.factor
+        text = f"the mean loss came to {after:.4g}, without the cut to {before:.4g}"
+        text += ", which noise does as well" if after < before else ""
+        reason = Reason(
+            "clear", "loss", after, before, f"{text}: in {REGAIN_UPDATES} updates back to factor {goal:.4g}"
+        )
+        state = state._replace(suspicion=Suspicion(CLEARED), regain=Regain(goal, REGAIN_UPDATES), hold=Hold())
+        return state, Adjustment(factor=state.factor, reasons=(*reasons, reason))
 
     def _held(self, state: RescueState, ratio: float, following: float) -> tuple[RescueState, tuple[Reason, ...]]:
         """The learning rate under its ceiling."""
@@ -260,6 +282,29 @@ class Rescue(Controller[RescueState]):
         text = f"an update changed the weights by {ratio:.3g} of their size, {bound:g} or more"
         return Reason("rescue", "update_ratio", ratio, bound, text)
 
+    def _premature(self, state: RescueState, reason: Reason) -> bool:
+        """Whether the loss asks for a first cut, but no update since the snapshot can have done harm."""
+        first = _lies_in_the_loss(reason) and state.futility.first(state.damage, state.setback)
+        return first and state.damage.harmless
+
+    def _answered(
+        self, state: RescueState, reason: Reason, following: float, standing: float
+    ) -> tuple[RescueState, Adjustment]:
+        """The cut that a reason asks for, or the end of cuts where the loss asks for one more."""
+        futility = Futility()
+        if _lies_in_the_loss(reason):
+            futility = state.futility.asked(standing, state.damage, state.setback)
+        if futility.found:
+            text = f"{reason.text}, and {futility.cuts} cut{'' if futility.cuts == 1 else 's'} did not change that: it "
+            text += "does not tell whether the learning rate is too large, and is not judged any more: "
+            text += f"in {REGAIN_UPDATES} updates back to factor {futility.factor:.4g}"
+            told = Reason("clear", "loss", reason.value, reason.threshold, text)
+            regain = Regain(futility.factor, REGAIN_UPDATES)
+            state = RescueState(watching=False, factor=state.factor, futility=futility, regain=regain)
+            return state, Adjustment(factor=state.factor, reasons=(told,))
+        state = state._replace(futility=futility)
+        return self._cut(state, reason, following, standing) if state.watching else self._backed_off(state, reason)
+
     def _cut(
         self, state: RescueState, reason: Reason, following: float, standing: float, *, compare: bool = False
     ) -> tuple[RescueState, Adjustment]:
@@ -283,6 +328,7 @@ class Rescue(Controller[RescueState]):
             base=state.base,
             peak=state.peak,
             suspicion=state.suspicion.cut(compare=compare, worst=state.damage.worst / self.max_ratio),
+            futility=state.futility,
         )
         return state, Adjustment(factor=factor, rewind=self.snapshots, reasons=reasons)
 
@@ -296,15 +342,20 @@ class Rescue(Controller[RescueState]):
         least = LEAST_CUT if state.age > 1 or damage.worst >= LARGEST_VALUE else self.min_factor
         return min(max(self.target_ratio / steepest, least), MOST_CUT)
 
-    def _backed_off(self, state: RescueState) -> tuple[RescueState, Adjustment]:
+    def _backed_off(self, state: RescueState, reason: Reason) -> tuple[RescueState, Adjustment]:
         """A setback after the watch: the factor is cut, and the best counts anew."""
         factor = max(state.factor * MOST_CUT, self.min_factor)
-        reason = _with_factors(state.setback.reason("back off"), "", state.factor, factor)
+        reason = _with_factors(reason, "", state.factor, factor)
         reasons = (reason,) if factor != state.factor else ()
         return state._replace(factor=factor, setback=Setback()), Adjustment(factor=factor, reasons=reasons)
 
-    def _standing(self, state: RescueState) -> Adjustment:
-        return _UNCHANGED if state.factor == 1.0 else Adjustment(factor=state.factor)
+    def _standing(self, state: RescueState, reasons: tuple[Reason, ...] = ()) -> Adjustment:
+        return _UNCHANGED if state.factor == 1.0 and not reasons else Adjustment(factor=state.factor, reasons=reasons)
+
+
+def _lies_in_the_loss(reason: Reason) -> bool:
+    """Whether it is a loss that rises; one that is not finite is beyond comparison."""
+    return reason.statistic == "loss" and is_usable(reason.value)
 
 
 def _with_factors(reason: Reason, done: str, before: float, after: float) -> Reason:

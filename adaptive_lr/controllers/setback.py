@@ -59,6 +59,14 @@ class Setback(NamedTuple):
         error = math.sqrt((self.now.variance + self.best.variance) / self.now.size)
         return rise > SIGNIFICANT * error and rise > SHARE * (self.start - self.best.mean)
 
+    @property
+    def fell(self) -> bool:
+        """Whether the best window stands significantly below the first block."""
+        if not self.best.size or self.start is None:
+            return False
+        error = math.sqrt(self.best.variance * (1.0 / BLOCK + 1.0 / self.best.size))
+        return self.start - self.best.mean > SIGNIFICANT * error
+
     def reason(self, action: str) -> Reason:
         """Why something is done about it."""
         now, best = self.now.mean, self.best.mean

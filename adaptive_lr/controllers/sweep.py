@@ -87,8 +87,7 @@ class LossWatch(NamedTuple):
             if smoothed <= best:
                 best, rise = smoothed, UNKNOWN_RISE * level
                 if differences:
-                    few = (1.0 + 1.0 / math.sqrt(start.size)) * (1.0 + 2.0 / differences)
-                    rise = NOISE_RISE * math.sqrt(noise) * few
+                    rise = _noise_rise(start.size, differences, noise)
                     if differences < FEW_DIFFERENCES:
                         rise = min(rise, 2.0 * UNKNOWN_RISE * level)
             least = max(RISE * (start.mean - best), rise, RELATIVE_RISE * level)
@@ -107,6 +106,20 @@ class LossWatch(NamedTuple):
         return self.started and self.smoothed < self.start.mean
 
     @property
+    def fell(self) -> bool:
+        """Whether it once stood below the start by more than all noise so far makes of it."""
+        if not self.started or not self.differences:
+            return False
+        noise = _noise_rise(self.start.size, self.differences, self.noise)
+        return self.start.mean - self.best > max(noise, RELATIVE_RISE * abs(self.start.mean))
+
+    @property
     def at_best(self) -> bool:
         """Whether it stands below the start, and is the best since."""
         return self.improved and self.smoothed <= self.best
+
+
+def _noise_rise(first: int, differences: int, noise: float) -> float:
+    """`NOISE_RISE`, more where few losses are the start and few differences tell the noise."""
+    few = (1.0 + 1.0 / math.sqrt(first)) * (1.0 + 2.0 / differences)
+    return NOISE_RISE * math.sqrt(noise) * few

@@ -63,7 +63,7 @@ def test_losses_of_up_to_two_skipped_updates_in_a_row_are_those_of_bad_batches_a
         return dataclasses.replace(before, values={**before.values, "skipped": 1.0})
 
     for bad in (1e4, math.nan):
-        rows = [row(t, 2.0) for t in range(10)] + [skipped(t, bad) for t in range(10, 12)]
+        rows = [row(t, 2.0, ratio=0.05) for t in range(10)] + [skipped(t, bad) for t in range(10, 12)]
         rows += [row(t, 2.0) for t in range(12, 20)]
         assert not any(a.rewind for a in run(rows))
         acts = [t for t, a in enumerate(run([*rows, *(skipped(t, bad) for t in range(20, 34))])) if a.rewind]
@@ -90,6 +90,45 @@ def test_a_loss_that_rises_above_its_start_is_a_rewind_and_a_cut_of_at_least_a_t
     assert len(acts) == 1
     assert acts[0].rewind
     assert acts[0].factor == pytest.approx(1 / 3)
+
+
+def test_a_loss_that_rises_by_updates_too_small_for_harm_is_not_the_learning_rate_s() -> None:
+    losses = [2.3] * 10 + [2.0, 2.5, 4.0, 8.0]
+    assert not any(a.reasons for a in run([row(t, loss, 0.02) for t, loss in enumerate(losses)]))
+    unknown = run([row(t, loss, ratio=0.0) for t, loss in enumerate(losses)])
+    assert any(a.rewind for a in unknown)
+
+
+def risen(updates: int) -> list[float]:
+    """Of 2.3 with a little noise, then rising as if a cut did nothing."""
+    return [2.3 + 0.01 * (t % 3) + 0.15 * max(t - 8, 0) for t in range(updates)]
+
+
+def test_where_two_cuts_do_not_stop_the_loss_from_rising_a_third_is_not_made_and_both_are_lifted() -> None:
+    """As the surrogate loss of a policy gradient: it rises while the policy gets better, at any learning rate."""
+    law, state = Rescue(), Rescue().init()
+    acts, losses = [], iter(risen(40))
+    for t in range(300):
+        state, adjustment = law.update(state, row(t, next(losses, 9.0), ratio=0.2))
+        acts += [(adjustment.rewind, reason.action) for reason in adjustment.reasons if reason.action != "hold"]
+        if adjustment.rewind:
+            losses = iter(risen(40))  # the data go on; the weights, and what they do, begin again
+    assert acts == [(True, "rescue"), (True, "rescue"), (False, "clear"), *[(False, "recover")] * 10]
+    assert state.factor == 1.0
+    assert not law.needs_snapshot(state)
+    assert "update_ratio" not in law.requires_now(state)
+
+
+def test_where_the_loss_falls_between_two_cuts_each_is_the_first() -> None:
+    law, state, cuts = Rescue(), Rescue().init(), 0
+    losses = iter([*learning(60), *[3.0] * 60])
+    for t in range(900):
+        state, adjustment = law.update(state, row(t, next(losses, 3.0), ratio=0.1))
+        cuts += adjustment.rewind
+        if adjustment.rewind:
+            losses = iter([*learning(60), *[3.0] * 60])
+    assert cuts > 3
+    assert not state.futility.found
 
 
 def learning(num: int = 200) -> list[float]:
@@ -370,11 +409,28 @@ def compared(slow: bool) -> list[Adjustment]:
 def test_a_cut_that_slows_a_healthy_run_is_lifted_and_ratios_are_no_longer_judged() -> None:
     adjustments = compared(slow=True)
     acts = [(t, reason.action) for t, a in enumerate(adjustments) for reason in a.reasons if reason.action != "hold"]
-    assert [action for _, action in acts] == ["rescue", "clear"]
-    cut, cleared = (t for t, _ in acts)
+    assert [action for _, action in acts] == ["rescue", "clear", *["recover"] * 10]
+    cut, cleared = (t for t, _ in acts[:2])
     assert cut == 1 + 10  # the second update is the first whose ratio is 0.4
     assert cleared == cut + cut + 1  # as many updates from the snapshot, which is the start
-    assert all(a.factor == 1.0 for a in adjustments[cleared:])
+    assert all(a.factor == 1.0 for a in adjustments[cleared + 10 :])
+
+
+def test_a_lifted_cut_is_regained_like_a_warm_up() -> None:
+    """In ten equal parts: the run goes on from weights that have not seen the full learning rate."""
+    factors = [a.factor for a in compared(slow=True)]
+    cleared = 1 + 10 + 11 + 1
+    assert np.diff(factors[cleared : cleared + 11]) == pytest.approx((1.0 - factors[cleared]) / 10)
+    assert factors[cleared + 10] == 1.0
+
+
+def test_a_fall_that_large_updates_gave_back_is_taken_back_though_the_loss_stands_below_its_start() -> None:
+    """Of a fall of 0.6 less than a tenth is left when 20 updates larger than 0.14 are made."""
+    losses = [*[2.3, 2.31, 2.29, 2.3, 2.3], *np.linspace(2.2, 1.7, 6).tolist(), *[2.28] * 40]
+    acts = [a for a in run([row(t, loss, 0.02 if t < 8 else 0.3) for t, loss in enumerate(losses)]) if a.rewind]
+    assert "taught nothing" in acts[0].reasons[0].text
+    kept = [*losses[:11], *[2.1] * 40]
+    assert not any(a.rewind for a in run([row(t, loss, 0.02 if t < 8 else 0.3) for t, loss in enumerate(kept)])[:35])
 
 
 def test_a_cut_that_does_not_slow_the_run_stands() -> None:
