@@ -180,7 +180,9 @@ class AdaptiveLR:
 
         Args:
             loss: the training loss of this step as a number or one-element tensor; or metrics by name, where the
-                training loss is `loss`; or None.
+                training loss is `loss`; or None. It is taken for what training makes small: give None where it is
+                not (policy gradients, two networks that train against each other), or something that is, such as
+                the cost.
 
         Raises:
             TypeError, ValueError: `loss` is something else, or a metric has the name of a measured statistic.

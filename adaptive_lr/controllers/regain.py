@@ -7,8 +7,10 @@ from typing import NamedTuple
 from adaptive_lr.controllers.base import Reason
 
 REGAIN_UPDATES = 10
-"""Updates of the way back, as many as a comparison has. The weights have not seen the full learning rate: with RMSprop
-on a matrix factorisation a jump to it left 1.3 times the loss, this way 1.06 times."""
+"""Updates of the way back, as many as a comparison has: the weights have not seen the full learning rate. With RMSprop
+on a matrix factorisation a jump to it left 1.3 times the loss, five updates 1.14 times, ten 1.08 times; on a noisy
+regression of 100 updates, of which they are a tenth, ten left 1.5 times what the jump did
+(`experiments/results/comparison_notes.md`)."""
 
 
 class Regain(NamedTuple):
