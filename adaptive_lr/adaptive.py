@@ -352,11 +352,17 @@ class AdaptiveLR:
             if self._layer.shadow:
                 continue
             if request == "rewind":
-                self._layer.rewind(optimizer, model)
+                self._layer.put_back(self._layer.snapshot, optimizer, model)
+            elif request == "resume":
+                self._layer.put_back(self._layer.aside, optimizer, model)
+            elif request == "set aside":
+                self._layer.aside = Snapshot(optimizer, model)
             else:
                 self._layer.snapshot = Snapshot(optimizer, model)
         if self._layer.snapshot is not None and not self._deliberation.needs_snapshot:
             self._layer.snapshot = None
+        if self._layer.aside is not None and not self._deliberation.needs_aside:
+            self._layer.aside = None
 
     def _start_values(self, optimizer: Optimizer, composition: Composition) -> dict[str, float]:
         """What a law that sweeps must know before the first update."""

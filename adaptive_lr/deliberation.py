@@ -106,8 +106,13 @@ class Deliberation:
             if self.trace is not None:
                 self.trace.record_decisions(outcome.decisions)
         self.should_stop = self.should_stop or outcome.stop
-        if outcome.rewind or outcome.snapshot:
-            asked = (("rewind", outcome.rewind), ("snapshot", outcome.snapshot))
+        if outcome.rewind or outcome.snapshot or outcome.resume:
+            asked = (
+                ("set aside", outcome.set_aside),
+                ("rewind", outcome.rewind),
+                ("resume", outcome.resume),
+                ("snapshot", outcome.snapshot),
+            )
             self._requests += [(first, request) for request, wanted in asked if wanted]
         wants_ratio = self._reads_ratio and self.composition.wants("update_ratio", self._state)
         after = self._state
@@ -135,8 +140,13 @@ class Deliberation:
         """Whether a law may still ask to rewind, or has asked for something that is yet to be done."""
         return bool(self._requests) or self.composition.needs_snapshot(self._state)
 
+    @property
+    def needs_aside(self) -> bool:
+        """Whether a law may still ask to resume what was set aside, or has asked for something yet to be done."""
+        return bool(self._requests) or self.composition.needs_aside(self._state)
+
     def requests(self, update: int) -> list[str]:
-        """What is to be done before an update, in order, each once: "rewind", "snapshot"."""
+        """What is to be done before an update, in order: "set aside", "rewind", "resume", "snapshot"."""
         if not self._requests:
             return []
         due = [request for first, request in self._requests if first <= update]

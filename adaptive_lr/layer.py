@@ -65,6 +65,7 @@ class Layer:
         self.shadow = shadow
         self.references: list[float] = []  # learning rates at attachment, of the groups there were
         self.snapshot: Snapshot | None = None
+        self.aside: Snapshot | None = None  # of a way that was left, while another is tried
         self.last_lr: tuple[Rate, ...] | None = None
         self._limits = limits
         self._traced = traced
@@ -169,11 +170,11 @@ class Layer:
         if self._step is step and not steps_under_way(optimizer):
             self.settle(optimizer)
 
-    def rewind(self, optimizer: Optimizer, model: nn.Module | None) -> None:
-        """Put the snapshot back, if there is one."""
+    def put_back(self, snapshot: Snapshot | None, optimizer: Optimizer, model: nn.Module | None) -> None:
+        """Go back to a snapshot, if there is one."""
         self.settle(optimizer)
-        if self.snapshot is not None:
-            self.snapshot.put_back(optimizer, model)
+        if snapshot is not None:
+            snapshot.put_back(optimizer, model)
 
     def reference(self, index: int, group: dict[str, Any]) -> float:
         """What a held level multiplies in a group: its `max_lr`, else `initial_lr`, else `lr` at attachment."""
@@ -185,6 +186,7 @@ class Layer:
         return {
             "references": list(self.references),
             "snapshot": None if self.snapshot is None else self.snapshot.state_dict(),
+            "aside": None if self.aside is None else self.aside.state_dict(),
             "last_lr": None if self.last_lr is None else [as_float(lr) for lr in self.last_lr],
         }
 
@@ -193,6 +195,7 @@ class Layer:
         check_keys("layer", state, self.state_dict())
         self.references = list(state["references"])
         self.snapshot = None if state["snapshot"] is None else Snapshot.from_state_dict(state["snapshot"])
+        self.aside = None if state["aside"] is None else Snapshot.from_state_dict(state["aside"])
         self.last_lr = None if state["last_lr"] is None else tuple(state["last_lr"])
 
     # ---------------------------------------------------------------- parts of a step

@@ -54,6 +54,8 @@ class Adjustment:
             `max_lr`, else its `initial_lr`, else its `lr` when control was attached.
         snapshot: keep a copy of parameters, buffers and optimizer state as they are now.
         rewind: put the latest such copy back.
+        set_aside: before that, keep another copy apart, of the way that is left; only for a law that `needs_aside`.
+        resume: put that copy back, and go on the way that was left.
         reasons: why, one for each change. An adjustment that changes nothing has none.
     """
 
@@ -65,6 +67,8 @@ class Adjustment:
     level: float | None = None
     snapshot: bool = False
     rewind: bool = False
+    set_aside: bool = False
+    resume: bool = False
     reasons: tuple[Reason, ...] = ()
 
 
@@ -111,6 +115,11 @@ class Controller(ABC, Generic[State]):
 
     def needs_snapshot(self, state: State) -> bool:
         """Whether the law may still ask to rewind: the snapshot is kept for as long."""
+        del state
+        return False
+
+    def needs_aside(self, state: State) -> bool:
+        """Whether the law may still ask to resume what was set aside: that copy is kept for as long."""
         del state
         return False
 

@@ -63,7 +63,7 @@ class Outcome(NamedTuple):
         factor: product of the controllers' factors, held within the bounds once.
         momentum: the lowest of the controllers' momentum multipliers.
         damp: the lowest damping of this row.
-        skip, stop, snapshot, rewind: whether any controller asks for it.
+        skip, stop, snapshot, rewind, set_aside, resume: whether any controller asks for it.
         decisions: every change, in the order of the controllers.
     """
 
@@ -74,6 +74,8 @@ class Outcome(NamedTuple):
     stop: bool = False
     snapshot: bool = False
     rewind: bool = False
+    set_aside: bool = False
+    resume: bool = False
     decisions: tuple[Decision, ...] = ()
 
 
@@ -181,20 +183,29 @@ class Composition:
         """What the laws ask for together."""
         states, factors, momenta, levels = map(list, state)
         decisions: list[Decision] = []
-        damp, skip, stop, snapshot, rewind = 1.0, False, False, False, False
+        damp, skip = 1.0, False
         for index, adjustment in asked:
             controller = self.controllers[index]
             decisions += self._decisions(index, statistics, factors[index], momenta[index], adjustment)
             factors[index], momenta[index] = adjustment.factor, adjustment.momentum
             if controller.holds_lr:
                 levels[index] = adjustment.level
-            snapshot, rewind = snapshot or adjustment.snapshot, rewind or adjustment.rewind
             if controller.phase is Phase.BEFORE and statistics.phase is Phase.BEFORE:
                 damp, skip = min(damp, adjustment.damp), skip or adjustment.skip
-            stop = stop or adjustment.stop
         following = CompositionState(tuple(states), tuple(factors), tuple(momenta), tuple(levels))
         factor, momentum = self.factor(following), self.momentum(following)
-        return following, Outcome(factor, momentum, damp, skip, stop, snapshot, rewind, tuple(decisions))
+        return following, Outcome(
+            factor,
+            momentum,
+            damp,
+            skip,
+            stop=any(adjustment.stop for _, adjustment in asked),
+            snapshot=any(adjustment.snapshot for _, adjustment in asked),
+            rewind=any(adjustment.rewind for _, adjustment in asked),
+            set_aside=any(adjustment.set_aside for _, adjustment in asked),
+            resume=any(adjustment.resume for _, adjustment in asked),
+            decisions=tuple(decisions),
+        )
 
     def factor(self, state: CompositionState) -> float:
         """The total factor that stands in a state: finite and positive, whatever the product."""
@@ -218,6 +229,10 @@ class Composition:
     def needs_snapshot(self, state: CompositionState) -> bool:
         """Whether some controller may still ask to rewind."""
         return any(law.needs_snapshot(known) for law, known in zip(self.controllers, state.states, strict=True))
+
+    def needs_aside(self, state: CompositionState) -> bool:
+        """Whether some controller may still ask to resume what was set aside."""
+        return any(law.needs_aside(known) for law, known in zip(self.controllers, state.states, strict=True))
 
     def holder(self, state: CompositionState) -> int | None:
         """The index of the controller that holds the learning rate, or None."""
@@ -299,7 +314,7 @@ def _stands(adjustment: Adjustment, factor: float, momentum: float, level: float
         and adjustment.damp == 1.0
         and adjustment.level == level
         and not adjustment.reasons
-        and not (adjustment.skip or adjustment.stop or adjustment.snapshot or adjustment.rewind)
+        and not (adjustment.skip or adjustment.stop or adjustment.snapshot or adjustment.rewind or adjustment.resume)
     )
 
 

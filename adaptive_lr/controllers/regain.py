@@ -7,10 +7,8 @@ from typing import NamedTuple
 from adaptive_lr.controllers.base import Reason
 
 REGAIN_UPDATES = 10
-"""Updates of the way back, as many as a comparison has: the weights have not seen the full learning rate. With RMSprop
-on a matrix factorisation a jump to it left 1.3 times the loss, five updates 1.14 times, ten 1.08 times; on a noisy
-regression of 100 updates, of which they are a tenth, ten left 1.5 times what the jump did
-(`experiments/results/comparison_notes.md`)."""
+"""Updates of the way back, as many as a comparison has. A run that goes on where it was set aside in a warm-up begins
+at the learning rate that it had; a jump left 1.3 times the loss with RMSprop on a matrix factorisation."""
 
 
 class Regain(NamedTuple):

@@ -13,7 +13,7 @@ from adaptive_lr.controllers.futility import Futility
 from adaptive_lr.controllers.hold import Hold
 from adaptive_lr.controllers.regain import REGAIN_UPDATES, Regain
 from adaptive_lr.controllers.setback import Setback
-from adaptive_lr.controllers.suspicion import CLEARED, CONFIRMED, GRANTED, NONE, WAITS, Suspicion
+from adaptive_lr.controllers.suspicion import CLEARED, COMPARES, CONFIRMED, GRANTED, NONE, WAITS, Suspicion
 from adaptive_lr.series import LARGEST_VALUE, is_usable
 from adaptive_lr.statistics import SKIPPED, Phase, Statistics
 
@@ -92,10 +92,10 @@ class Rescue(Controller[RescueState]):
       as far to a level above 0, by updates as large as that, looks the same, and is taken back once.
 
     Large updates destroy networks while their loss still falls, but they are what a linear model or one with unscaled
-    targets needs. So the first of them raises a suspicion: the run goes on for ten updates, is then taken back and cut,
-    and where as many updates later the loss is clearly higher than it was without the cut, or too noisy to tell and the
-    update not that large, the cut is lifted within ten updates and ratios are no longer judged
-    (`adaptive_lr.controllers.suspicion`, `regain`). Without snapshots it is cut at once.
+    targets needs. So the first of them raises a suspicion: the run goes on for ten updates and is set aside; the same
+    updates are made again with a cut. Where the loss is then clearly higher than it was without, or too noisy to tell
+    and the update not that large, the run goes back to what was set aside, and ratios are no longer judged
+    (`adaptive_lr.controllers.suspicion`). Without snapshots it is cut at once.
 
     A loss that rises while no update since the snapshot was larger than 0.03 of the weights is not the learning rate's
     doing. One that rises again after two cuts, without a clear fall in between, or after one by such small updates, is
@@ -109,8 +109,8 @@ class Rescue(Controller[RescueState]):
     nothing is taken back.
 
     While it watches, the update-to-weight ratio costs a copy of the weights each step, and the snapshot holds one copy
-    of parameters and optimizer state; afterwards the law costs nothing but the gradient norm, which `GradientSpike`
-    reads as well. The reasons that lie in the loss are `adaptive_lr.controllers.damage.Damage`'s.
+    of parameters and optimizer state, while it compares two; afterwards the law costs nothing but the gradient norm,
+    which `GradientSpike` reads as well. The reasons that lie in the loss are `adaptive_lr.controllers.damage.Damage`'s.
 
     Args:
         watch_steps: updates watched after the base learning rate last rose or was last cut. Deep plain networks trained
@@ -156,6 +156,10 @@ class Rescue(Controller[RescueState]):
     def needs_snapshot(self, state: RescueState) -> bool:
         """While watching."""
         return self.snapshots and state.watching
+
+    def needs_aside(self, state: RescueState) -> bool:
+        """While a cut is compared with the way before it."""
+        return self.snapshots and state.suspicion.stage == COMPARES
 
     def init(self) -> RescueState:
         """Watching from the first update on."""
@@ -247,13 +251,20 @@ class Rescue(Controller[RescueState]):
             state = state._replace(suspicion=Suspicion(CONFIRMED))
             return state, Adjustment(factor=state.factor, reasons=reasons)
         before, after, goal = suspicion.first.mean, suspicion.second.mean, suspicion.factor
+        # The base may have risen since, and the weights that are gone back to have seen no more than it was.
+        factor = min(goal, suspicion.rate / following) if following > 0.0 else goal
         text = f"the mean loss came to {after:.4g}, without the cut to {before:.4g}"
         text += ", which noise does as well" if after < before else ""
-        reason = Reason(
-            "clear", "loss", after, before, f"{text}: in {REGAIN_UPDATES} updates back to factor {goal:.4g}"
+        text += f": on without it, factor {standing:.4g} -> {factor:.4g}"
+        state = state._replace(
+            suspicion=Suspicion(CLEARED),
+            factor=factor,
+            regain=Regain(goal, REGAIN_UPDATES) if factor < goal else Regain(),
+            hold=Hold(),
+            settling=SETTLE,
+            age=suspicion.first.length,
         )
-        state = state._replace(suspicion=Suspicion(CLEARED), regain=Regain(goal, REGAIN_UPDATES), hold=Hold())
-        return state, Adjustment(factor=state.factor, reasons=(*reasons, reason))
+        return state, Adjustment(factor=factor, resume=True, reasons=(Reason("clear", "loss", after, before, text),))
 
     def _held(self, state: RescueState, ratio: float, following: float) -> tuple[RescueState, tuple[Reason, ...]]:
         """The learning rate under its ceiling."""
@@ -327,10 +338,10 @@ class Rescue(Controller[RescueState]):
             settling=SETTLE,
             base=state.base,
             peak=state.peak,
-            suspicion=state.suspicion.cut(compare=compare, worst=state.damage.worst / self.max_ratio),
+            suspicion=state.suspicion.cut(compare=compare, rate=rate, worst=state.damage.worst / self.max_ratio),
             futility=state.futility,
         )
-        return state, Adjustment(factor=factor, rewind=self.snapshots, reasons=reasons)
+        return state, Adjustment(factor=factor, rewind=self.snapshots, set_aside=compare, reasons=reasons)
 
     def _share(self, state: RescueState) -> float:
         """Of the learning rate that a cut leaves."""

@@ -22,7 +22,7 @@ def guarded(*, snapshots: bool = True) -> Composition:
 
     Args:
         snapshots: whether `Rescue` keeps a copy of parameters and optimizer state while it watches (the rise of the
-            base learning rate and 200 updates beyond).
+            base learning rate and 200 updates beyond), and a second one while it compares (some 20 updates).
 
     Raises:
         TypeError: `snapshots` is neither True nor False.

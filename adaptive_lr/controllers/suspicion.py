@@ -34,14 +34,16 @@ class Suspicion(NamedTuple):
     """Where a suspicion stands.
 
     Attributes:
-        stage: NONE; WAITS: the run goes on as it was, for `GRANTED` updates; COMPARES: the learning rate was cut, and
-            the same number of updates is made from the same snapshot; CLEARED: the losses before the cut were clearly
-            lower, the cut was taken back; CONFIRMED: it stands. There is one suspicion in a watch.
+        stage: NONE; WAITS: the run goes on as it was, for `GRANTED` updates; COMPARES: that way is set aside, the
+            learning rate was cut, and the same number of updates is made from the same snapshot; CLEARED: the losses
+            before the cut were clearly lower, the run went back to that way; CONFIRMED: the cut stands. There is one
+            suspicion in a watch.
         ceiling: the learning rate to cut to.
         factor: in force before the cut.
         first: updates before the cut, from the snapshot on.
         second: updates after it.
         worst: the largest update in the first, as a multiple of the bound; 0 until it is over.
+        rate: the learning rate of the last update before the cut; 0 until then.
     """
 
     stage: str = NONE
@@ -50,6 +52,7 @@ class Suspicion(NamedTuple):
     first: Stretch = Stretch()
     second: Stretch = Stretch()
     worst: float = 0.0
+    rate: float = 0.0
 
     def raised(self, ceiling: float, factor: float, age: int) -> Suspicion:
         """Suspected `age` updates after the snapshot."""
@@ -67,10 +70,10 @@ class Suspicion(NamedTuple):
         known = self.second.updates >= self.first.length - GRANTED  # before them, no loss of the first stretch is known
         return self._replace(second=self.second.add(loss if known else None))
 
-    def cut(self, *, compare: bool, worst: float = 0.0) -> Suspicion:
+    def cut(self, *, compare: bool, rate: float = 0.0, worst: float = 0.0) -> Suspicion:
         """The learning rate is cut: to be compared, or because the updates did harm."""
         if compare:
-            return self._replace(stage=COMPARES, second=Stretch(self.first.length), worst=worst)
+            return self._replace(stage=COMPARES, second=Stretch(self.first.length), worst=worst, rate=rate)
         return self if self.stage == CLEARED else Suspicion(CONFIRMED)
 
     @property

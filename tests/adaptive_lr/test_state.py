@@ -108,7 +108,7 @@ def test_the_keys_of_the_state_are_explicit() -> None:
     state = Run("cosine", 0).control.state_dict()
     assert set(state) == {"version", "layer", "rows", "meter", "deliberation", "schedule"}
     assert state["version"] == 5
-    assert set(state["layer"]) == {"references", "snapshot", "last_lr"}
+    assert set(state["layer"]) == {"references", "snapshot", "aside", "last_lr"}
     assert set(state["rows"]) == {"updates", "calls", "latest"}
     assert set(state["meter"]) == {"norms", "group_norms", "losses"}
     assert set(state["deliberation"]) == {

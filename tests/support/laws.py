@@ -57,6 +57,29 @@ class Reflex(Controller[Count]):
 
 
 @dataclass(frozen=True)
+class Detour(Controller[Count]):
+    """Leaves the run for its start after the update `leave`, and comes back to where it left after `back`."""
+
+    leave: int = 5
+    back: int = 9
+
+    def init(self) -> Count:
+        return Count()
+
+    def needs_snapshot(self, state: Count) -> bool:
+        return state.rows <= self.back
+
+    def needs_aside(self, state: Count) -> bool:
+        return self.leave < state.rows <= self.back
+
+    def update(self, state: Count, statistics: Statistics) -> tuple[Count, Adjustment]:
+        if statistics.phase is Phase.START:
+            return state, Adjustment(snapshot=True)
+        left, back = statistics.step == self.leave, statistics.step == self.back
+        return Count(state.rows + 1), Adjustment(rewind=left, set_aside=left, resume=back)
+
+
+@dataclass(frozen=True)
 class Watch(Controller[Count]):
     """Changes nothing, and has the statistics it names measured."""
 

@@ -178,7 +178,7 @@ def checkpoint(kind: str) -> bool:
     control = AdaptiveLR(optimizer)
     file.seek(0)
     control.load_state_dict(torch.load(file))
-    control._layer.rewind(optimizer, None)
+    control._layer.put_back(control._layer.snapshot, optimizer, None)
     after = [spread_training.whole(p) for p in work.model.parameters()]
     momenta_after = [spread_training.whole(optimizer.state[p]["momentum_buffer"]) for p in work.model.parameters()]
     return all(map(torch.equal, before + momenta, after + momenta_after))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from typing import Any
@@ -13,6 +14,7 @@ import torch
 from adaptive_lr import AdaptiveLR
 from adaptive_lr.controllers import Adjustment, Composition, Rescue
 from adaptive_lr.statistics import Phase, Statistics
+from laws import Detour
 
 
 def row(step: int, loss: float | None, ratio: float = 0.01, base: float = 1.0, **more: Any) -> Statistics:
@@ -390,17 +392,19 @@ def test_a_run_stopped_while_watching_goes_on_bit_identically() -> None:
         assert repr(resumed.control.decisions) == repr(whole.control.decisions)
 
 
-def compared(slow: bool) -> list[Adjustment]:
-    """A run whose updates are large from the third on; after the cut its loss falls slower, or as fast."""
+def compared(slow: bool, rise: int = 10) -> list[Adjustment]:
+    """A run with a warm-up of `rise` updates that grow large; after a cut its loss falls slower, or as fast."""
     law, adjustments, value, kept, factor = Rescue(), [], 2.3, 2.3, 1.0
     state, _ = law.update(law.init(), Statistics(0, Phase.START))
+    aside = value
     for step in range(60):
-        base = min(step + 1, 10) / 10
+        base = min(step + 1, rise) / rise
         shown = row(step, value, 2.0 * base * factor, base)
         value -= 0.1 * (factor if slow else 1.0) + 0.01 * (-1) ** step
         state, adjustment = law.update(state, shown)
         kept = value if adjustment.snapshot else kept
-        value = kept if adjustment.rewind else value
+        aside = value if adjustment.set_aside else aside
+        value = aside if adjustment.resume else kept if adjustment.rewind else value
         factor = adjustment.factor
         adjustments.append(adjustment)
     return adjustments
@@ -409,19 +413,65 @@ def compared(slow: bool) -> list[Adjustment]:
 def test_a_cut_that_slows_a_healthy_run_is_lifted_and_ratios_are_no_longer_judged() -> None:
     adjustments = compared(slow=True)
     acts = [(t, reason.action) for t, a in enumerate(adjustments) for reason in a.reasons if reason.action != "hold"]
-    assert [action for _, action in acts] == ["rescue", "clear", *["recover"] * 10]
-    cut, cleared = (t for t, _ in acts[:2])
+    assert [action for _, action in acts] == ["rescue", "clear"]
+    cut, cleared = (t for t, _ in acts)
     assert cut == 1 + 10  # the second update is the first whose ratio is 0.4
     assert cleared == cut + cut + 1  # as many updates from the snapshot, which is the start
-    assert all(a.factor == 1.0 for a in adjustments[cleared + 10 :])
+    assert all(a.factor == 1.0 for a in adjustments[cleared:])
 
 
-def test_a_lifted_cut_is_regained_like_a_warm_up() -> None:
-    """In ten equal parts: the run goes on from weights that have not seen the full learning rate."""
-    factors = [a.factor for a in compared(slow=True)]
-    cleared = 1 + 10 + 11 + 1
-    assert np.diff(factors[cleared : cleared + 11]) == pytest.approx((1.0 - factors[cleared]) / 10)
-    assert factors[cleared + 10] == 1.0
+def test_the_way_without_the_cut_is_set_aside_and_resumed_where_it_did_better() -> None:
+    for slow in (True, False):
+        adjustments = compared(slow)
+        assert [t for t, a in enumerate(adjustments) if a.set_aside] == [11]
+        assert adjustments[11].rewind
+        assert [t for t, a in enumerate(adjustments) if a.resume] == ([23] if slow else [])
+
+
+def test_what_is_set_aside_is_needed_while_it_is_compared_and_no_longer() -> None:
+    law, state, needed = Rescue(), Rescue().init(), []
+    for t in range(60):
+        state, _ = law.update(state, row(t, 2.0 - 0.01 * t, 0.5 if t < 12 else 0.05, min(t + 1, 5) / 5))
+        needed.append(law.needs_aside(state))
+    first = needed.index(True)
+    assert needed[first : first + needed.count(True)] == [True] * needed.count(True)
+    assert not needed[-1]
+    assert not any(Rescue(snapshots=False).needs_aside(s) for s in (state, law.init()))
+
+
+def test_a_way_that_is_resumed_in_a_warm_up_goes_on_from_where_its_rate_was() -> None:
+    """Its weights have seen a third of the peak, the base stands at two thirds by now: it comes back in ten parts."""
+    adjustments = compared(slow=True, rise=40)
+    cut, cleared = (next(t for t, a in enumerate(adjustments) if wanted(a)) for wanted in (
+        lambda a: a.set_aside, lambda a: a.resume))  # fmt: skip
+    following = (cleared + 2) / 40
+    assert adjustments[cleared].factor == pytest.approx((cut + 1) / 40 / following)
+    factors = [a.factor for a in adjustments[cleared : cleared + 11]]
+    assert np.diff(factors) == pytest.approx((1.0 - factors[0]) / 10)
+    assert factors[10] == 1.0
+
+
+def test_a_run_goes_to_what_was_set_aside_and_on_as_if_it_had_never_left() -> None:
+    """Parameters, buffers and momentum; also where it is stopped and loaded while it is away."""
+    straight, detour = Network(0.05, ()), Network(0.05, Detour(leave=5, back=9))
+    for step in range(6):
+        straight.step(step)
+    for step in range(8):
+        detour.step(step)
+    loaded = Network(0.05, Detour(leave=5, back=9))
+    loaded.model.load_state_dict(detour.model.state_dict())
+    loaded.optimizer.load_state_dict(copy.deepcopy(detour.optimizer.state_dict()))
+    loaded.control.load_state_dict(copy.deepcopy(detour.control.state_dict()))
+    for network in (detour, loaded):
+        assert network.control._layer.aside is not None
+        for step in range(8, 10):
+            network.step(step)
+        assert network.control._layer.aside is None
+        for name, value in straight.model.state_dict().items():
+            assert torch.equal(network.model.state_dict()[name], value), name
+        for ours, own in zip(network.model.parameters(), straight.model.parameters(), strict=True):
+            momenta = (n.optimizer.state[p]["momentum_buffer"] for n, p in ((network, ours), (straight, own)))
+            assert torch.equal(*momenta)
 
 
 def test_a_fall_that_large_updates_gave_back_is_taken_back_though_the_loss_stands_below_its_start() -> None:
