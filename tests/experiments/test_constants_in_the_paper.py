@@ -11,6 +11,7 @@ import pytest
 from adaptive_lr import update_ratio
 from adaptive_lr.controllers import (
     damage,
+    futility,
     hold,
     loss_variance,
     peak,
@@ -19,6 +20,7 @@ from adaptive_lr.controllers import (
     range_ramp,
     range_sweep,
     range_test,
+    regain,
     rehearsal,
     rescue,
     setback,
@@ -43,6 +45,7 @@ SPIKE, RESCUE, RANGE, VARIANCE = GradientSpike(), rescue.Rescue(), range_test.Ra
 WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"}
 FRACTIONS = {0.1: "a tenth", 0.2: "a fifth", 0.25: "a quarter", 0.5: "half", 1 / 3: "a third", 1 / 16: "a sixteenth"}
 FRACTIONS |= {0.01: "a hundredth"}
+ORDINALS = {3: "third"}
 
 
 def shown(value: float) -> str:
@@ -83,7 +86,8 @@ FACTS = {
         + {4.0: "twice"}[VARIANCE.growth] + " the lowest",
         rf"w_0=\tfrac1{{{reciprocal(update_ratio.WEIGHT_FLOOR)}}}\sqrt{{|W|",
         f"a fixed lag later ({WORDS[CUDA_LAG]} updates by default)",
-        f"best, by validation loss, of {WORDS[len(robustness.NEIGHBOURS)]} half-decades around the best decade of "
+        "best, by validation loss on as many other seeds, of "
+        f"{WORDS[len(robustness.NEIGHBOURS)]} half-decades around the best decade of "
         + WORDS[len(robustness.DECADES["sgd"])],
     ],
     "stretch.tex": [rf">{shown(stretch.CLEARLY)}\,\sqrt"],
@@ -103,6 +107,11 @@ FACTS = {
         f"mean of the last {setback.BLOCK * setback.BLOCKS} losses stands above the best such mean by "
         f"{WORDS[int(setback.SIGNIFICANT)]} standard errors and by {percent(setback.SHARE)} of the fall",
         f"{damage.STORM_STEPS} updates after the first with $r>{shown(damage.STORM_RATIO)}$",
+        f"or of a fall by more than noise less than {FRACTIONS[damage.GIVEN_BACK]} is left",
+        f"since the snapshot had $r>{shown(damage.HARMLESS_RATIO)}$. "
+        f"Where it asks for a {ORDINALS[futility.MOST_CUTS + 1]} cut in a row, or for a second by such small updates",
+        f"before the first of them, in {WORDS[regain.REGAIN_UPDATES]} equal parts",
+        f"to its former value in {WORDS[regain.REGAIN_UPDATES]} equal parts",
         f"median of the last {WORDS[damage.RECENT]} losses stands above the mean of the start by "
         f"{WORDS[int(damage.BEYOND_NOISE)]} standard errors",
         f"before the first $r>{shown(damage.STORM_RATIO)}$, differ by more than {shown(damage.NOISY)} of the start",
@@ -146,7 +155,7 @@ FACTS = {
         f"below {FRACTIONS[range_probe.LEAST_BASE]} of the reference",
     ],
     "limits.tex": [
-        f"A suspicion takes back {WORDS[suspicion.GRANTED]} updates",
+        f"A suspicion costs the run {WORDS[suspicion.GRANTED]} updates",
         f"takes back up to {percent(RANGE.probe_share)} of the run",
         f"the level {shown(RANGE.ratio)}",
         f"the exponent {shown(rehearsal.DRIFT)}",
