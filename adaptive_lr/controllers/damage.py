@@ -16,6 +16,12 @@ from adaptive_lr.series import LARGEST_VALUE, Moments, is_usable
 HARMLESS_RATIO = 0.03
 """Update-to-weight ratio up to which losses belong to the start: three times below the target."""
 
+TOO_SMALL = 0.01
+"""Update-to-weight ratio up to which updates destroy nothing, however many. At 3, 10 and 30 times the best peak of nine
+workloads with two optimizers (four or six seeds each) a rising loss was right in three runs to ask for a cut where no
+update since the snapshot was larger than 0.06: on a deep plain network (0.017, 0.053), and on one with unscaled inputs
+(0.029)."""
+
 STORM_RATIO, STORM_STEPS = 0.14, 20
 """Updates after the first one larger than this ratio, by which the loss must stand below its start: large updates that
 teach anything teach it at once."""
@@ -116,7 +122,7 @@ class Damage(NamedTuple):
     @property
     def harmless(self) -> bool:
         """Whether updates since the snapshot were all too small to do harm; not where their size is not known."""
-        return 0.0 < self.worst <= HARMLESS_RATIO
+        return 0.0 < self.worst <= TOO_SMALL
 
     def reason(self, loss: float | None, norm: float | None, setback: Setback) -> Reason | None:
         """Why the loss of the last update says that the run is destroyed, or None."""

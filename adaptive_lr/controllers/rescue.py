@@ -97,7 +97,7 @@ class Rescue(Controller[RescueState]):
     and the update not that large, the run goes back to what was set aside, and ratios are no longer judged
     (`adaptive_lr.controllers.suspicion`). Without snapshots it is cut at once.
 
-    A loss that rises while no update since the snapshot was larger than 0.03 of the weights is not the learning rate's
+    A loss that rises while no update since the snapshot was larger than 0.01 of the weights is not the learning rate's
     doing. One that rises again after two cuts, without a clear fall in between, or after one by such small updates, is
     not either: the cuts are lifted, and nothing more is judged (`adaptive_lr.controllers.futility.Futility`).
 

@@ -108,7 +108,7 @@ FACTS = {
         f"{WORDS[int(setback.SIGNIFICANT)]} standard errors and by {percent(setback.SHARE)} of the fall",
         f"{damage.STORM_STEPS} updates after the first with $r>{shown(damage.STORM_RATIO)}$",
         f"or of a fall by more than noise less than {FRACTIONS[damage.GIVEN_BACK]} is left",
-        f"since the snapshot had $r>{shown(damage.HARMLESS_RATIO)}$. "
+        f"since the snapshot had $r>{shown(damage.TOO_SMALL)}$. "
         f"Where it asks for a {ORDINALS[futility.MOST_CUTS + 1]} cut in a row, or for a second by such small updates",
         f"before the first of them, in {WORDS[regain.REGAIN_UPDATES]} equal parts",
         f"to its former value in {WORDS[regain.REGAIN_UPDATES]} equal parts",

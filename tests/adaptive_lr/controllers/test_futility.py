@@ -34,7 +34,7 @@ def test_it_is_found_at_the_cut_after_the_most_and_knows_the_factor_before_the_f
 
 
 def test_a_rise_by_updates_too_small_for_harm_is_enough_after_one_cut_but_not_before() -> None:
-    small = seen(FLAT, ratio=0.02)
+    small = seen(FLAT, ratio=0.01)
     assert small.harmless
     first = Futility().asked(1.0, small, setback_of(FLAT))
     assert not first.found
@@ -52,4 +52,4 @@ def test_a_loss_that_fell_since_the_last_cut_begins_anew() -> None:
 def test_where_no_ratio_is_known_nothing_is_called_harmless() -> None:
     assert not seen(FLAT, ratio=0.0).harmless
     assert not Damage().harmless
-    assert not seen(FLAT, ratio=0.04).harmless
+    assert not seen(FLAT, ratio=0.02).harmless

@@ -96,7 +96,7 @@ def test_a_loss_that_rises_above_its_start_is_a_rewind_and_a_cut_of_at_least_a_t
 
 def test_a_loss_that_rises_by_updates_too_small_for_harm_is_not_the_learning_rate_s() -> None:
     losses = [2.3] * 10 + [2.0, 2.5, 4.0, 8.0]
-    assert not any(a.reasons for a in run([row(t, loss, 0.02) for t, loss in enumerate(losses)]))
+    assert not any(a.reasons for a in run([row(t, loss, 0.01) for t, loss in enumerate(losses)]))
     unknown = run([row(t, loss, ratio=0.0) for t, loss in enumerate(losses)])
     assert any(a.rewind for a in unknown)
 
