@@ -23,6 +23,7 @@ from statistics import fmean
 import numpy as np
 
 from adaptive_lr.study import Study, StudyFolder
+from adaptive_lr.study.errors import exception_of
 from adaptive_lr.study.recipe import PEERS, check_installed, find_recipe
 from adaptive_lr.study.statistics import decades_within, lr_sensitivity
 from adaptive_lr.study.study import check_workload
@@ -187,7 +188,7 @@ def measure(
     found = folder.complete(runs, jobs=jobs)
     refused: dict[str, str] = {}
     for run, result in folder.known(run for run in runs if run not in found).items():
-        refused.setdefault(run.recipe, result.error.strip().splitlines()[-1])
+        refused.setdefault(run.recipe, exception_of(result.error))
     whole = [result for result in found.values() if result.run.recipe not in refused]
     order = {recipe: place for place, recipe in enumerate(recipes)}
     cells = sorted(collect_cells(whole), key=lambda cell: (order[cell.recipe], cell.peak_lr))

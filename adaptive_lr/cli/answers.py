@@ -56,9 +56,11 @@ class OneSentence(click.Group):
 
 def list_failures(failed: list[tuple[str, str]], folder: object) -> None:
     """Say on stderr which runs failed, and why: (run, traceback) of each."""
+    from adaptive_lr.study.errors import exception_of
+
     click.echo(f"adaptive-lr: {len(failed)} runs failed; the same command tries them again:", err=True)
     for run, error in failed[:MAX_LISTED_FAILURES]:
-        click.echo(f"  {run}: {error.strip().splitlines()[-1]}", err=True)
+        click.echo(f"  {run}: {exception_of(error)}", err=True)
     if len(failed) > MAX_LISTED_FAILURES:
         click.echo(f"  and {len(failed) - MAX_LISTED_FAILURES} more (see results/ in {folder})", err=True)
 

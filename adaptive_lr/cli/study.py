@@ -26,6 +26,9 @@ Examples:
   adaptive-lr study paper my_study/study.toml --check
 """
 
+TENSORBOARD = "tensorboard-seeds"
+"""Folder of TensorBoard runs, each of all seeds of a setting."""
+
 file_argument = click.argument("file", type=click.Path(path_type=Path))
 output_option = click.option(
     "--output", type=click.Path(path_type=Path), help="Folder of results.  [default: runs/NAME beside the file]"
@@ -45,7 +48,9 @@ def study() -> None:
 )
 @click.option("--shard", "shard_text", metavar="I/N", help="Only every N-th run, beginning with the I-th (from 0).")
 @output_option
-@click.option("--report/--no-report", default=True, show_default=True, help="Write the reports when all is done.")
+@click.option(
+    "--report/--no-report", default=True, show_default=True, help="Print and write the reports when all is done."
+)
 @click.pass_context
 def run(
     context: click.Context,
@@ -125,7 +130,11 @@ def status(file: Path, output: Path | None) -> None:
 @file_argument
 @output_option
 def report(file: Path, output: Path | None) -> None:
-    """Write tables and figures of what is there of the study that FILE declares."""
+    """Write tables and figures of what is there of the study that FILE declares, and print the tables to read first.
+
+    Leaves reports/ (report.md, LaTeX, CSV, figures) in the folder of results, and tensorboard-seeds/, where all seeds
+    of a setting are one curve with a band in the tab custom scalars.
+    """
     declared, _ = _declared(file)
     from adaptive_lr.study.errors import FailedStudyError, StudyError
     from adaptive_lr.study.folder import StudyFolder
@@ -233,7 +242,18 @@ def _say_outdated(declared: Study, now: Standing, folder: Path) -> None:
 
 
 def _report(declared: Study, now: Standing, folder: Path) -> None:
-    from adaptive_lr.study.study_reports import write_reports
+    from adaptive_lr.study.progress import make_console
+    from adaptive_lr.study.reports.tables import terminal
+    from adaptive_lr.study.study_reports import make_reports, write_reports, write_tensorboard
 
-    written = write_reports(declared, now, folder / "reports")
-    click.echo(f"wrote {len(written)} tables and figures: {folder / 'reports'}")
+    made = make_reports(declared, now)
+    console = make_console()
+    for budget, findings in made:
+        if len(made) > 1:
+            console.rule(f"tuned with {budget}", align="left")
+        for table in findings.first_tables():
+            console.print(terminal(table))
+    written = write_reports(declared, now, folder / "reports", made)
+    click.echo(f"wrote {len(written)} tables and figures: {folder / 'reports'} (report.md says what the columns mean)")
+    if write_tensorboard(declared, now, folder / TENSORBOARD):
+        click.echo(f"all seeds in one curve with a band: tensorboard --logdir {folder / TENSORBOARD}")

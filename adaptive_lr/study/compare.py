@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptive_lr.study.engine import Engine
-from adaptive_lr.study.errors import FailedStudyError, StudyError, require
+from adaptive_lr.study.errors import FailedStudyError, StudyError, exception_of, require
 from adaptive_lr.study.figures.learning_rates import ERROR, draw
 from adaptive_lr.study.folder import TENSORBOARD_SEED, StudyFolder
 from adaptive_lr.study.progress import InterruptedStudyError, make_console, with_progress
@@ -110,9 +110,9 @@ def _compare(
             "run the same command again to go on"
         ) from None
     if not finished:
-        last = failed[0].error.strip().splitlines()[-1]
         raise FailedStudyError(
-            f"all {len(failed)} runs failed, the first with {last} (tracebacks are in {output / 'results'})"
+            f"all {len(failed)} runs failed, the first with {exception_of(failed[0].error)} "
+            f"(tracebacks are in {output / 'results'})"
         )
 
     ordered = [finished[run] for run in runs if run in finished]

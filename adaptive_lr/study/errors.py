@@ -14,6 +14,18 @@ class FailedStudyError(StudyError):
     """What was asked for makes sense and did not succeed: runs failed or are missing, a paper is not up to date."""
 
 
+def exception_of(traceback: str) -> str:
+    """The line of a traceback that names the exception; its message may go on in further lines.
+
+    Args:
+        traceback: as `traceback.format_exc` writes it, or a sentence of one's own.
+    """
+    lines = traceback.strip().splitlines()
+    frames = [place for place, line in enumerate(lines) if line.startswith("Traceback (most recent call last):")]
+    after = lines[frames[-1] + 1 :] if frames else []
+    return next((line for line in after if line and not line.startswith(" ")), lines[-1] if lines else "")
+
+
 def require(module: str, *, extra: str = "compare") -> ModuleType:
     """Import a module that only comparisons need.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from adaptive_lr.study.engine import Engine
-from adaptive_lr.study.errors import FailedStudyError
+from adaptive_lr.study.errors import FailedStudyError, exception_of
 from adaptive_lr.study.folder import StudyFolder
 from adaptive_lr.study.lock import Shard
 from adaptive_lr.study.progress import InterruptedStudyError, make_console, with_progress
@@ -217,7 +217,7 @@ def _carry_out(
 
 
 def _reason(result: RunResult) -> str:
-    return result.error.strip().splitlines()[-1]
+    return exception_of(result.error)
 
 
 def _write(path: Path, text: str) -> None:

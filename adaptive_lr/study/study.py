@@ -19,7 +19,7 @@ from adaptive_lr.study.optimizer_choice import OPTIMIZERS, find_optimizer
 from adaptive_lr.study.recipe import COMPARED, find_recipe
 from adaptive_lr.study.references import describe
 from adaptive_lr.study.run import Run, derive_seed
-from adaptive_lr.study.workload import Workload, check_start, load_workload
+from adaptive_lr.study.workload import Workload, as_evaluation, check_first_loss, check_start, load_workload
 
 FIRST_TUNING_SEED = 1000
 """Tuning has repetitions of its own, from here on: what is reported never chose itself."""
@@ -115,6 +115,7 @@ class Study:
             if suited is not None and not set(suited) & set(self.optimizers):
                 raise StudyError(f"recipe {name!r} is for {', '.join(suited)}, none of which the study has")
         self._check_rates()
+        self._check_centres()
         if self.seeds < 1:
             raise StudyError(f"seeds must be >= 1, got {self.seeds}")
         if self.seeds > FIRST_TUNING_SEED:
@@ -144,6 +145,17 @@ class Study:
             for rates in by_optimizer.values():
                 if any(len(set(rates)) != grid.size for grid in grids):
                     raise StudyError(f"{grids[0]} needs {grids[0].size} learning rates, got {len(set(rates))}")
+
+    def _check_centres(self) -> None:
+        for workload, rates in ({} if self.tuning is None else self.tuning.centres).items():
+            if workload not in self.workloads:
+                known = ", ".join(map(repr, self.workloads))
+                raise StudyError(f"a centre of the tuning is given for {workload!r}; the workloads are {known}")
+            for optimizer in rates:
+                if optimizer not in self.optimizers:
+                    raise StudyError(
+                        f"a centre of the tuning is given for {optimizer!r} on {workload!r}, which the study has not"
+                    )
 
     def peaks(self, optimizer: str) -> tuple[float, ...]:
         """The learning rates given to that optimizer, ascending, each once."""
@@ -233,7 +245,8 @@ def check_workload(reference: str) -> Workload:
     """Load a workload and take it to its first loss, so that a broken one is found before any work is done.
 
     Raises:
-        StudyError: it cannot be loaded, raises, gives no batch, or its loss at initialisation is not finite.
+        StudyError: it cannot be loaded, raises, gives no batch, its loss at initialisation is not finite, on the
+            validation split or on the first batch, or what it returns is no evaluation or no loss.
     """
     workload = load_workload(reference)
     try:
@@ -243,15 +256,15 @@ def check_workload(reference: str) -> Workload:
             model = workload.build_model(seed)
             model.eval()
             with torch.no_grad():
-                initial = workload.evaluate(model, "validation")
+                initial: object = workload.evaluate(model, "validation")
             model.train()
             batches: Iterator[object] = workload.batches(seed)
-            for batch in islice(batches, 1):
-                workload.loss(model, batch)
+            losses: list[object] = [workload.loss(model, batch) for batch in islice(batches, 1)]
     except Exception as error:
         logging.getLogger(__name__).debug("workload %s raised", reference, exc_info=True)
         raise StudyError(f"workload {workload.name!r} raises before its first step: {describe(error)}") from error
-    check_start(workload, initial)
+    check_start(workload, as_evaluation(workload, initial))
+    check_first_loss(workload, losses)
     return workload
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from statistics import median
 from typing import NamedTuple
@@ -15,6 +15,7 @@ from adaptive_lr.study.references import canonical
 from adaptive_lr.study.reports.writing import BASELINE
 from adaptive_lr.study.run import Run, RunResult
 from adaptive_lr.study.study import Group, Study, group_of
+from adaptive_lr.study.tensorboard import TUNED, aggregate
 from adaptive_lr.study.workload import load_workload, title_of
 
 
@@ -80,13 +81,14 @@ def make_reports(study: Study, now: Standing) -> list[BudgetReport]:
     ]
 
 
-def write_reports(study: Study, now: Standing, folder: Path) -> list[Path]:
+def write_reports(study: Study, now: Standing, folder: Path, made: Sequence[BudgetReport] | None = None) -> list[Path]:
     """Write tables and figures of a study; with tuning, into a folder for each budget.
 
     Args:
         study: what was asked for.
         now: what there is of it.
         folder: where reports go; made if need be.
+        made: what `make_reports` has computed, or None.
 
     Returns:
         The files that were written.
@@ -95,17 +97,36 @@ def write_reports(study: Study, now: Standing, folder: Path) -> list[Path]:
         StudyError: matplotlib is not installed.
         OSError: a file cannot be written.
     """
-    baseline, titles = baseline_of(study), titles_of(study)
     written: list[Path] = []
-    for part in parts(study, now):
-        title = f"{study.name}, {part.budget}" if part.budget else study.name
-        written += reports.write_reports(
-            part.searched, folder / part.budget, part.reported, baseline=baseline, titles=titles, title=title
-        )
+    for budget, report in make_reports(study, now) if made is None else made:
+        title = f"{study.name}, {budget}" if budget else study.name
+        written += reports.write_report(report, folder / budget, title=title)
     if now.choices:
         (folder / "choices.md").write_text(choices_table(now))
         written.append(folder / "choices.md")
     return written
+
+
+def write_tensorboard(study: Study, now: Standing, folder: Path) -> list[Path]:
+    """Write all seeds of each setting as one TensorBoard run with a band; with tuning, into a folder for each budget.
+
+    Args:
+        study: what was asked for.
+        now: what there is of it.
+        folder: where to; made if need be.
+
+    Returns:
+        The folders of the runs at the settings chosen.
+
+    Raises:
+        OSError: a file cannot be written.
+    """
+    titles = titles_of(study)
+    return [
+        path
+        for part in parts(study, now)
+        for path in aggregate(part.searched, folder / part.budget, part.reported, titles=titles)[TUNED]
+    ]
 
 
 def choices_table(now: Standing) -> str:

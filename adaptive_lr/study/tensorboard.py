@@ -58,7 +58,11 @@ def export(result: RunResult, directory: Path) -> None:
 
 
 def aggregate(
-    results: Iterable[RunResult], directory: Path, *, titles: Mapping[str, str] | None = None
+    results: Iterable[RunResult],
+    directory: Path,
+    reported: Iterable[RunResult] | None = None,
+    *,
+    titles: Mapping[str, str] | None = None,
 ) -> dict[str, list[Path]]:
     """Write all seeds of each setting as one TensorBoard run: the interquartile mean, and the band of seeds.
 
@@ -71,6 +75,8 @@ def aggregate(
     Args:
         results: of any workloads, recipes, learning rates and seeds; failed runs are left out.
         directory: where to.
+        reported: runs at the settings that were chosen, of fresh seeds, which are then those of ``tuned/``; None: those
+            of `results`.
         titles: workload reference -> how it is called.
 
     Returns:
@@ -79,17 +85,17 @@ def aggregate(
     Raises:
         OSError: a folder cannot be written to.
     """
-    tasks = collect_tasks(results)
+    tasks = collect_tasks(results, reported)
     names = Names(tasks, titles or {})
     several = len({names.task(task) for task in tasks}) > 1
     written: dict[str, list[Path]] = {TUNED: [], EVERY_LR: []}
     for task in tasks:
         place = Path(*([_folder(names.task(task))] if several else []), _folder(task.optimizer.rpartition(":")[2]))
-        for recipe, cells in task.searched.items():
+        for recipe, chosen in task.reported.items():
             own = place / _folder(names.recipe(recipe))
-            _write(task.reported[recipe], directory / TUNED / own, task)
+            _write(chosen, directory / TUNED / own, task)
             written[TUNED].append(directory / TUNED / own)
-            for cell in cells:
+            for cell in task.searched.get(recipe, ()):
                 path = directory / EVERY_LR / own / _setting(cell)
                 _write(cell, path, task)
                 written[EVERY_LR].append(path)

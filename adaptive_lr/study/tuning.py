@@ -22,7 +22,8 @@ class Choice:
         point: the best setting.
         validation_loss: its mean over the tuning seeds, clipped at the loss at initialisation; NaN if nothing was
             tried because the budget is one setting.
-        at_edge: what of it lies at the first or last value tried: the grid or the range may be too narrow.
+        at_edge: what of it lies at the first or last value that was judged: the grid or the range may be too narrow,
+            or what lies beyond failed.
         tried: settings that were judged; those with a failed run were not.
         updates: optimizer updates that all of that took.
     """
@@ -76,7 +77,7 @@ def _choose(study: Study, group: Group, budget: Budget, results: Mapping[Run, Ru
     if not losses:
         return None
     best = min(losses, key=losses.__getitem__)
-    return Choice(group, str(budget), best, losses[best], at_edge(best, points), len(losses), updates)
+    return Choice(group, str(budget), best, losses[best], at_edge(best, list(losses)), len(losses), updates)
 
 
 def _validation_loss(result: RunResult) -> float:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -144,11 +144,55 @@ def check_start(workload: Workload, evaluation: Evaluation) -> None:
     """Refuse a workload that is broken before the first update.
 
     Raises:
-        StudyError: the loss at initialisation is not finite.
+        StudyError: the loss at initialisation is not finite, or the accuracy is no share of right answers.
     """
     if not math.isfinite(evaluation.loss):
         raise StudyError(
             f"workload {workload.name!r} has a validation loss of {evaluation.loss} at initialisation; "
+            "it must be finite"
+        )
+    if evaluation.accuracy is not None and not 0.0 <= evaluation.accuracy <= 1.0:
+        raise StudyError(
+            f"workload {workload.name!r} has an accuracy of {evaluation.accuracy} at initialisation; it must be a "
+            "share of right answers, from 0 to 1, or None"
+        )
+
+
+def as_evaluation(workload: Workload, judged: object) -> Evaluation:
+    """What `evaluate` returned, as numbers.
+
+    Raises:
+        StudyError: it is no pair of a loss and an accuracy or None.
+    """
+    try:
+        loss, accuracy = cast(tuple[Any, Any], judged)
+        return Evaluation(float(loss), None if accuracy is None else float(accuracy))
+    except (TypeError, ValueError):
+        raise StudyError(
+            f"workload {workload.name!r} must return an Evaluation(loss, accuracy or None) from evaluate, "
+            f"got {judged!r}"
+        ) from None
+
+
+def check_first_loss(workload: Workload, losses: Sequence[object]) -> None:
+    """Refuse a workload without a batch, or whose training loss is no finite number before any update.
+
+    Args:
+        workload: whose.
+        losses: what `loss` returned for the first batch; empty if there is none.
+
+    Raises:
+        StudyError: it is to be refused.
+    """
+    if not losses:
+        raise StudyError(f"workload {workload.name!r} gives no batch; batches must not end")
+    (loss,) = losses
+    if not isinstance(loss, Tensor) or loss.ndim != 0:
+        what = f"one of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"{loss!r}"
+        raise StudyError(f"workload {workload.name!r} must return a 0-d tensor from loss, got {what}")
+    if not math.isfinite(loss.item()):
+        raise StudyError(
+            f"workload {workload.name!r} has a training loss of {loss.item()} on its first batch, before any update; "
             "it must be finite"
         )
 

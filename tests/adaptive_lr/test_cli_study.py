@@ -118,6 +118,23 @@ def test_the_reports_name_every_recipe_and_choice(invoke: Invoke, tmp_path: Path
         assert all(path.stat().st_size > 5_000 for path in (reports / budget).rglob("*.pdf"))
 
 
+def test_a_study_prints_what_to_read_first_and_shows_its_seeds_in_tensorboard(invoke: Invoke, tmp_path: Path) -> None:
+    """Of each budget every task and all in one number; a band for each recipe and task that is reported."""
+    run(invoke)
+    result = invoke("report", "study.toml")
+    assert result.exit_code == 0, result.output
+    assert all(f"tuned with {budget}" in result.stdout for budget in ("default", "search-3"))
+    assert result.stdout.count("2 tasks in one number") == 2
+    assert result.stdout.count("tiny, 12 steps") == 2
+    folder = tmp_path / "runs" / "small" / "tensorboard-seeds"
+    for budget in ("default", "search-3"):
+        tuned = {
+            path.parent.relative_to(folder / budget).as_posix() for path in (folder / budget / "tuned").rglob("e*")
+        }
+        assert {run for run in tuned if "cosine" in run} == {f"tuned/tiny-{n}-steps/sgd/cosine" for n in (6, 12)}
+        assert len(tuned) == 4
+
+
 def test_shards_together_are_the_study(invoke: Invoke, tmp_path: Path) -> None:
     """First the tuning of all, then what is reported; the same results as without shards."""
     waiting = [run(invoke, "--shard", f"{number}/3") for number in range(3)]
@@ -172,6 +189,12 @@ def test_a_study_of_which_everything_fails_says_why(invoke: Invoke, tmp_path: Pa
     text = 'workloads = ["tiny.py:{workload}"]\nrecipes = ["cosine"]\nlearning_rates = [1]\n[report]\nseeds = 1'
     declare(tmp_path, "TooFewBatches", text)
     refused(run(invoke), "all 2 runs failed", "gave only 3 batches", code=1)
+
+
+def test_a_message_of_several_lines_is_quoted_from_its_first(invoke: Invoke, tmp_path: Path) -> None:
+    text = 'workloads = ["tiny.py:{workload}"]\nrecipes = ["cosine"]\nlearning_rates = [1]\n[report]\nseeds = 1'
+    declare(tmp_path, "RaisesLate", text)
+    refused(run(invoke), "the first with RuntimeError: out of memory (tracebacks", code=1)
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,11 @@ def draw(
             panel.xaxis.set_major_locator(require("matplotlib.ticker").MaxNLocator(integer=True))
             panel.grid(True)
         axes[0].set_ylabel(label)
-        what = "95 % band of the search" if mean_of == 1 else f"95 % interval of the mean over {mean_of} tasks"
+        what = (
+            "95 % band, were the settings drawn at random"
+            if mean_of == 1
+            else f"95 % interval of the mean over {mean_of} tasks"
+        )
         if banded:
             handles[""] = interval_handle(what)
         legend_above(figure, (handles[m] for m in [*methods, ""] if m in handles), num_columns=4)

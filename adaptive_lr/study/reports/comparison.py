@@ -65,6 +65,7 @@ class Comparison:
         recipes: in the order of the tables, the baseline among them.
         tasks: those that have a scale.
         unscaled: the others.
+        partial: recipes that are not compared, since some task has no run of them.
     """
 
     optimizer: str
@@ -73,6 +74,7 @@ class Comparison:
     recipes: tuple[str, ...]
     tasks: tuple[Task, ...]
     unscaled: tuple[Task, ...]
+    partial: tuple[str, ...] = ()
 
     @property
     def index(self) -> int:
@@ -153,10 +155,13 @@ class Comparison:
         ]
 
     def diverged(self, recipe: str, *, searched: bool = False) -> Rate:
-        """Share of runs whose loss ended as no finite number: of those reported, or of all that were searched."""
+        """Share of runs whose loss ended as no finite number: of those reported, or of all that were searched.
+
+        Of all tasks: one without a scale may be the one where the baseline diverged.
+        """
         cells = [
             cell
-            for task in self.tasks
+            for task in (*self.tasks, *self.unscaled)
             for cell in (task.searched.get(recipe, ()) if searched else (task.reported[recipe],))
         ]
         return binomial_rate(sum(c.diverged for c in cells), sum(len(c.results) for c in cells))
@@ -181,7 +186,8 @@ def compare_recipes(tasks: Sequence[Task], baseline: str, measure: Measure) -> l
         scaled = [task for task in usable if _has_scale(task, recipes, baseline, measure)]
         if scaled:
             unscaled = tuple(task for task in own if task not in scaled)
-            found.append(Comparison(optimizer, measure, baseline, recipes, tuple(scaled), unscaled))
+            partial = tuple(dict.fromkeys(r for task in own for r in task.reported if r not in recipes))
+            found.append(Comparison(optimizer, measure, baseline, recipes, tuple(scaled), unscaled, partial))
     return found
 
 

@@ -54,6 +54,7 @@ def task_table(comparison: Comparison, names: Names, *, middle: bool = False) ->
             f"⁺ (⁻): better (worse) than {names.recipe(comparison.baseline)}, paired by seed, exact sign-flip test, "
             f"p ≤ {SIGNIFICANT:g} after Holm over the {family} pairs of this table."
         )
+    notes += _partial(comparison, names)
     return Table(
         f"{names.optimizer(comparison.optimizer)}: {what}, {kind}",
         ("workload", "seeds", *names.recipes(comparison.recipes)),
@@ -77,21 +78,27 @@ def pooled_table(comparison: Comparison, names: Names) -> Table:
     baseline = names.recipe(comparison.baseline)
     left_out = f" Left out, since {baseline} learns nothing there: " + ", ".join(map(names.task, comparison.unscaled))
     return Table(
-        f"{names.optimizer(comparison.optimizer)}: {len(comparison.tasks)} tasks in one number, by "
+        f"{names.optimizer(comparison.optimizer)}: {_tasks(len(comparison.tasks))} in one number, by "
         + ("error where there is an accuracy" if comparison.measure == "error" else "loss"),
         ("recipe", "IQM", "median", "win rate", "P(improvement)", "time score", "diverged"),
         tuple(rows),
         (
             f"A run scores 0 where it ends as it began and 1 at the mean of {baseline}; a diverged run scores 0. IQM: "
             "mean of the middle half of all runs. Median: of the tasks' means.",
-            f"Win rate: share of pairs of equal task and seed in which the recipe beats {baseline}. P(improvement): "
-            "the same over all pairs of runs of a task.",
+            f"Win rate: share of pairs of equal task and seed in which the recipe beats {baseline}; a tie is half a "
+            "win. P(improvement): the same over all pairs of runs of a task.",
             f"Time score: area under the performance profile from 1 to 4 times the fastest median time to {TARGET:.0%} "
             f"of what {baseline} learns by the validation loss; a miss is infinitely slow.",
-            "Intervals: 95 %; stratified bootstrap over seeds, these tasks kept; exact binomial for diverged runs. No "
+            "Intervals: 95 %; stratified bootstrap over seeds, these tasks kept; exact binomial for diverged runs, as "
+            "if those of all tasks were alike. No "
             f"bootstrap interval where a task has fewer than {FEWEST_SEEDS} seeds, or a single task fewer than "
             f"{FEWEST_DEGREES + 1}.",
-            *([left_out.strip() + "."] if comparison.unscaled else []),
+            *(
+                [left_out.strip() + "; its runs count where it is asked how many diverged."]
+                if comparison.unscaled
+                else []
+            ),
+            *_partial(comparison, names),
         ),
     )
 
@@ -225,9 +232,19 @@ def pair_table(comparison: Comparison, names: Names) -> Table:
         (
             "Difference: paired by seed, mean ± half the 95 % t-interval; of accuracies in points (above 0 is better), "
             "of losses in the loss's unit (below 0 is better). p: exact sign-flip test, with n seeds never below 2/2ⁿ.",
-            f"Holm over the {len(rows)} pairs of this table. Wins: share of seeds.",
+            f"Holm over the {len(rows)} pairs of this table. Wins: share of seeds in which the recipe is better; a tie "
+            "is half a win.",
         ),
     )
+
+
+def _partial(comparison: Comparison, names: Names) -> list[str]:
+    missing = ", ".join(names.recipes(comparison.partial))
+    return [f"Not compared, since some task has no run of it: {missing}."] if missing else []
+
+
+def _tasks(number: int) -> str:
+    return f"{number} task" if number == 1 else f"{number} tasks"
 
 
 def _interval(interval: Interval) -> str:

@@ -95,13 +95,15 @@ def terminal(table: Table) -> RichTable:
     Raises:
         StudyError: rich is not installed.
     """
+    literal = require("rich.text").Text  # brackets of a name are no markup
     rich: RichTable = require("rich.table").Table(
-        title=table.title, title_justify="left", title_style="bold", box=require("rich.box").SIMPLE_HEAD, pad_edge=False
-    )
+        title=literal(table.title), title_justify="left", title_style="bold", box=require("rich.box").SIMPLE_HEAD,
+        pad_edge=False, collapse_padding=True,
+    )  # fmt: skip
     for index, heading in enumerate(table.headings):
-        rich.add_column(heading, justify="left" if index == 0 else "right")
+        rich.add_column(literal(heading), justify="left" if index == 0 else "right")
     for row in table.rows:
-        rich.add_row(*row)
+        rich.add_row(*map(literal, row))
     return rich
 
 

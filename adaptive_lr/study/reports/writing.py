@@ -45,6 +45,16 @@ class Report:
     tables: Mapping[str, Table]
     names: Names
 
+    def first_tables(self) -> list[Table]:
+        """What to read first: for each optimizer every task, and all tasks in one number, by the first measure.
+
+        Where nothing can be compared, how much depends on the learning rate.
+        """
+        measure = next(iter(self.comparisons))
+        optimizers = [short(comparison.optimizer) for comparison in self.comparisons[measure]]
+        chosen = [f"{kind}-{measure}-{optimizer}" for optimizer in optimizers for kind in ("tasks", "pooled")]
+        return [self.tables[name] for name in chosen or (n for n in self.tables if n.startswith("sensitivity-"))]
+
 
 def make_report(
     searched: Iterable[RunResult],
@@ -103,15 +113,11 @@ def write_reports(
     titles: Mapping[str, str] | None = None,
     title: str = "Study",
 ) -> list[Path]:
-    """Write all tables and figures that apply, a pure function of the results: equal results make equal bytes.
-
-    `report.md` has all tables and figures to read; `tables/` each table as a LaTeX `tabular`; `cells.csv`, `pairs.csv`
-    and `targets.csv` the numbers at full precision; `figures/` every figure as PDF and PNG. What other files are in the
-    folder is left as it is.
+    """Compute the tables of a study and write all that applies; see `make_report` and `write_report`.
 
     Args:
         searched: see `make_report`.
-        folder: made if need be.
+        folder: see `write_report`.
         reported: see `make_report`.
         baseline: see `make_report`.
         recipes: see `make_report`.
@@ -125,8 +131,30 @@ def write_reports(
         StudyError: no run was carried out, or matplotlib is not installed.
         OSError: a file cannot be written.
     """
-    require("matplotlib")  # found missing now, not after half of the files
     report = make_report(searched, reported, baseline=baseline, recipes=recipes, titles=titles)
+    return write_report(report, folder, title=title)
+
+
+def write_report(report: Report, folder: Path, *, title: str) -> list[Path]:
+    """Write all tables and figures that apply, a pure function of the results: equal results make equal bytes.
+
+    `report.md` has all tables and figures to read; `tables/` each table as a LaTeX `tabular`; `cells.csv`, `pairs.csv`
+    and `targets.csv` the numbers at full precision; `figures/` every figure as PDF and PNG. What other files are in the
+    folder is left as it is.
+
+    Args:
+        report: what to write.
+        folder: made if need be.
+        title: of the report.
+
+    Returns:
+        The files written.
+
+    Raises:
+        StudyError: matplotlib is not installed.
+        OSError: a file cannot be written.
+    """
+    require("matplotlib")  # found missing now, not after half of the files
     figures, tables = folder / "figures", folder / "tables"
     for directory in (figures, tables):
         directory.mkdir(parents=True, exist_ok=True)

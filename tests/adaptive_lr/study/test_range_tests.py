@@ -164,9 +164,9 @@ def test_a_workload_that_raises_gives_one_sentence(invoke: Invoke) -> None:
     assert "workload 'tiny' raises during the sweep: RuntimeError: the data is broken" in refused.stderr
 
 
-def test_a_workload_whose_every_loss_is_nan_is_reported_and_drawn(invoke: Invoke, tmp_path: Path) -> None:
+def test_a_workload_whose_every_loss_but_the_first_is_nan_is_reported_and_drawn(invoke: Invoke, tmp_path: Path) -> None:
     """No suggestion, no exception."""
-    done = invoke("--optimizer", "sgd", workload="Explodes")
+    done = invoke("--optimizer", "sgd", workload="NanBatches")
     assert done.exit_code == 0, done.output
     assert "0 of 2" in done.stdout
     assert (tmp_path / "out" / "figure.png").exists()

@@ -178,6 +178,20 @@ def test_a_setting_with_a_failed_run_is_not_chosen_and_a_group_of_failures_choos
     assert choice.group.recipe == "cosine"
     assert choice.tried == 2
     assert choice.point.peak_lr == 0.0316
+    assert choice.at_edge == ("learning rate",)
+
+
+def test_the_last_setting_that_did_not_fail_is_at_the_edge(tiny: Reference) -> None:
+    """What lies beyond it was tried and not judged: the best may be there."""
+    study = Study((tiny("Tiny"),), ("cosine",), ("sgd",), tuning=Tuning(("grid-5",)))
+    rates = [point.peak_lr for point in study.points(study.groups()[0], _budget("grid-5"))]
+    results = {
+        run: _result(run, 0.01 / run.peak_lr, "failed" if run.peak_lr == rates[-1] else "")
+        for run in study.tuning_runs()
+    }
+    (choice,) = choose(study, results)
+    assert choice.point.peak_lr == rates[-2]
+    assert choice.at_edge == ("learning rate",)
 
 
 # ---------------------------------------------------------------- bad input
@@ -217,6 +231,14 @@ def test_a_setting_with_a_failed_run_is_not_chosen_and_a_group_of_failures_choos
         ('workloads = ["digits"]\nlearning_rates = {lion = [1]}', "given for 'lion', which the study has not"),
         ('workloads = ["digits"]\nlearning_rates = [1]\n[tuning]', "grid-7 needs 7 learning rates, got 1"),
         ('workloads = ["digits"]\nlearning_rates = [1]\n[tuning]\nbudget = "default"', "no budget of the tuning is a"),
+        (
+            'workloads = ["digits"]\n[tuning.centres.digit]\nsgd = 1',
+            "a centre of the tuning is given for 'digit'; the workloads are 'digits'",
+        ),
+        (
+            'workloads = ["digits"]\noptimizers = ["sgd"]\n[tuning.centres.digits]\nadamw = 1',
+            "a centre of the tuning is given for 'adamw' on 'digits', which the study has not",
+        ),
         ('workloads = ["digits"]\nrecipes = ["cosinus"]', "unknown recipe 'cosinus'"),
         ('workloads = ["digits"]\nname = ""', "the name of a study must be of letters"),
         ('workloads = ["digits"', "is not a TOML file"),

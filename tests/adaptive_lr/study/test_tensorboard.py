@@ -76,6 +76,20 @@ def test_the_layout_has_a_margin_chart_of_tags_that_exist(digits: Path) -> None:
     assert {expression.removesuffix("$") for expression in expressions} <= tags
 
 
+def test_the_run_of_a_recipe_is_of_fresh_seeds_where_there_are_some(tmp_path: Path) -> None:
+    """Every setting that was searched has a run of its own beside it, of the seeds of the search."""
+    searched = [recorded("cosine", 0.1, 1000 + seed, 0.5 + 0.1 * seed) for seed in range(2)]
+    aggregate(searched, tmp_path, [recorded("cosine", 0.1, seed, 0.3 + 0.01 * seed) for seed in range(3)])
+    assert curve(tmp_path / "tuned" / "sgd" / "cosine", "loss/val_loss")[40] == pytest.approx(0.31)
+    assert curve(tmp_path / "every-lr" / "sgd" / "cosine" / "lr=0.1", "loss/val_loss")[40] == pytest.approx(0.55)
+
+
+def test_a_recipe_that_was_not_searched_has_a_run(tmp_path: Path) -> None:
+    written = aggregate([], tmp_path, [recorded("cosine", 0.1, 0, 0.3)])
+    assert [path.relative_to(tmp_path).as_posix() for path in written["tuned"]] == ["tuned/sgd/cosine"]
+    assert written["every-lr"] == []
+
+
 def test_a_text_says_what_the_run_is(digits: Path) -> None:
     event = read(digits / "tuned" / "sgd" / "cosine").Tensors("run/text_summary")[0]
     assert b"learning rate given 0.1, 40 steps" in event.tensor_proto.string_val[0]

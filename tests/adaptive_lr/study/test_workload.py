@@ -89,6 +89,11 @@ def test_a_workload_is_found_by_name_file_or_module(tiny, monkeypatch: pytest.Mo
         ("BadTitle", "must have as title a non-empty string or none; got None"),
         ("RaisesAtStart", "raises before its first step: RuntimeError: no such layer$"),
         ("NanAtStart", "validation loss of nan at initialisation; it must be finite"),
+        ("Explodes", "training loss of nan on its first batch, before any update; it must be finite"),
+        ("NoBatches", "gives no batch; batches must not end"),
+        ("BareLoss", r"must return an Evaluation\(loss, accuracy or None\) from evaluate, got 0.5"),
+        ("AccuracyInPercent", "accuracy of 52.0 at initialisation; it must be a share of right answers, from 0 to 1"),
+        ("LossOfEach", r"must return a 0-d tensor from loss, got one of shape \(16,\)"),
     ],
 )
 def test_a_broken_workload_is_refused_in_one_sentence(tiny, workload: str, sentence: str) -> None:

@@ -98,6 +98,46 @@ class NanAtStart(Tiny):
         return Evaluation(float("nan"), 0.5)
 
 
+class NanBatches(Tiny):
+    """Every batch but the first is NaN."""
+
+    def batches(self, seed):
+        for number, (features, classes) in enumerate(super().batches(seed)):
+            yield features * (float("nan") if number else 1.0), classes
+
+
+class NoBatches(Tiny):
+    def batches(self, seed):
+        return iter(())
+
+
+class BareLoss(Tiny):
+    """Judges by a number, where an evaluation belongs."""
+
+    def evaluate(self, model, split):
+        return 0.5
+
+
+class AccuracyInPercent(Tiny):
+    def evaluate(self, model, split):
+        return Evaluation(0.7, 52.0)
+
+
+class LossOfEach(Tiny):
+    """A loss for each example, where one for the batch belongs."""
+
+    def loss(self, model, batch):
+        return F.cross_entropy(model(batch[0]), batch[1], reduction="none")
+
+
+class RaisesLate(Tiny):
+    """With a message of two lines, as torch's own often are."""
+
+    def batches(self, seed):
+        yield from itertools.islice(super().batches(seed), 3)
+        raise RuntimeError("out of memory\n  and how much there was")
+
+
 class RaisesAtStart(Tiny):
     def build_model(self, seed):
         raise RuntimeError("no such layer\nsecond line")

@@ -96,10 +96,30 @@ def test_recipes_that_miss_a_task_and_tasks_without_a_scale_are_left_out_of_pool
     extra = [recorded("step", 0.1, seed, 0.4) for seed in range(4)]
     (comparison,) = compare_recipes(collect_tasks([*study(), *extra]), "cosine", "loss")
     assert "step" not in comparison.recipes
+    assert comparison.partial == ("step",)
     hopeless = [recorded(r, 0.1, s, START, workload="z") for r in comparison.recipes for s in range(4)]
     (comparison,) = compare_recipes(collect_tasks([*study(), *hopeless]), "cosine", "loss")
     assert [task.workload for task in comparison.unscaled] == ["z"]
     assert len(comparison.tasks) == 2
+
+
+def test_a_recipe_that_misses_a_task_is_named_below_the_tables() -> None:
+    extra = [recorded("step", 0.1, seed, 0.4) for seed in range(4)]
+    tables = make_report([*study(), *extra]).tables
+    for name in ("pooled-loss-sgd", "tasks-loss-sgd"):
+        assert tables[name].notes[-1] == "Not compared, since some task has no run of it: step."
+    assert not any("Not compared" in note for note in make_report(study()).tables["pooled-loss-sgd"].notes)
+
+
+def test_runs_that_diverged_count_where_the_baseline_learns_nothing() -> None:
+    """There is no scale on a task of which every run of the baseline diverged, and three of its six runs did."""
+    both = [recorded(r, 0.1, s, 0.5) for r in ("cosine", "automatic") for s in range(3)]
+    lost = [recorded("cosine", 0.1, s, math.inf, workload="z") for s in range(3)]
+    kept = [recorded("automatic", 0.1, s, 0.5, workload="z") for s in range(3)]
+    (comparison,) = compare_recipes(collect_tasks([*both, *lost, *kept]), "cosine", "loss")
+    assert [task.workload for task in comparison.unscaled] == ["z"]
+    assert comparison.diverged("cosine").share == 0.5
+    assert comparison.diverged("automatic").share == 0.0
 
 
 def test_without_its_baseline_an_optimizer_is_not_compared() -> None:

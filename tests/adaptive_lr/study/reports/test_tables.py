@@ -93,6 +93,15 @@ def test_the_terminal_table_shows_every_cell() -> None:
     assert all(cell in text for row in TABLE.rows for cell in row)
 
 
+def test_brackets_of_a_name_are_no_markup_in_the_terminal() -> None:
+    from rich.console import Console
+
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(terminal(Table("[a] title", ("[b]head", "c"), (("[red]name", "[0, 1]"),))))
+    text = console.export_text()
+    assert all(part in text for part in ("[a] title", "[b]head", "[red]name", "[0, 1]"))
+
+
 def test_rows_of_another_length_are_refused() -> None:
     with pytest.raises(ValueError, match="rows must have 2 cells"):
         Table("t", ("a", "b"), (("x",),))
