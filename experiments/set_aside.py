@@ -1,4 +1,4 @@
-"""The workloads set aside, once, at the end: `python -m experiments.set_aside [--seeds 10] [--jobs 2]`.
+"""The workloads set aside, when the laws are fixed: `python -m experiments.set_aside [--seeds 10] [--jobs 2]`.
 
 What `experiments.robustness` does, on the workloads on which no constant was ever chosen. Writes
 `results/set_aside.json` and `results/set_aside.md`; finished runs are kept in `runs/set_aside` and not repeated.

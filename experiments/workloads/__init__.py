@@ -24,7 +24,7 @@ SET_ASIDE = {
     "diabetes": f"{_PACKAGE}.diabetes:Diabetes",
     "wide-mlp": f"{_PACKAGE}.wide_mlp:WideMLP",
 }
-"""Name -> reference of the workloads that are run once, at the end, and never while a constant is being chosen."""
+"""Name -> reference of the workloads run when the laws are fixed, and never while a constant is being chosen."""
 
 SPIKES = {
     "gradient-spikes": f"{_PACKAGE}.spikes:gradient_spikes",
