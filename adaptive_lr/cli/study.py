@@ -133,7 +133,7 @@ def report(file: Path, output: Path | None) -> None:
     """Write tables and figures of what is there of the study that FILE declares, and print the tables to read first.
 
     Leaves reports/ (report.md, LaTeX, CSV, figures) in the folder of results, and tensorboard-seeds/, where all seeds
-    of a setting are one curve with a band in the tab custom scalars.
+    of a setting are one curve with a band in the tab custom scalars (BUDGET/tuned: what tuning chose).
     """
     declared, _ = _declared(file)
     from adaptive_lr.study.errors import FailedStudyError, StudyError
