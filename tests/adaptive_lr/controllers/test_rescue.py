@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 import math
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
 
-from adaptive_lr import AdaptiveLR
-from adaptive_lr.controllers import Adjustment, Composition, Rescue
+from adaptive_lr.controllers import Adjustment, Rescue
 from adaptive_lr.statistics import Phase, Statistics
-from laws import Detour
-
-
-def row(step: int, loss: float | None, ratio: float = 0.01, base: float = 1.0, **more: Any) -> Statistics:
-    values = {"update_ratio": ratio, "base_lr": base}
-    if loss is not None:
-        values["loss"] = loss
-    return Statistics(step, Phase.AFTER, values, **more)
-
-
-def run(rows: list[Statistics], law: Rescue | None = None) -> list[Adjustment]:
-    return (law or Rescue()).simulate([Statistics(0, Phase.START), *rows])[1:]
+from rescue_rows import row, run
 
 
 def test_the_start_is_kept_unless_snapshots_are_off() -> None:
@@ -301,179 +287,6 @@ def test_settings_out_of_range_are_refused(change: dict[str, Any]) -> None:
         dataclasses.replace(Rescue(), **change)
 
 
-class Network:
-    """A small classification problem that a large learning rate destroys for good."""
-
-    def __init__(self, lr: float, controllers: Any, **arguments: Any) -> None:
-        torch.manual_seed(0)
-        self.inputs = torch.randn(256, 16)
-        self.labels = (self.inputs @ torch.randn(16, 4)).argmax(1)
-        self.model = torch.nn.Sequential(
-            torch.nn.Linear(16, 32), torch.nn.BatchNorm1d(32), torch.nn.ReLU(), torch.nn.Linear(32, 4)
-        )
-        self.optimizer = torch.optim.SGD(self.model.parameters(), lr=lr, momentum=0.9)
-        self.control = AdaptiveLR(self.optimizer, controllers, model=self.model, **arguments)
-
-    def step(self, step: int) -> float:
-        batch = torch.randint(0, 256, (32,), generator=torch.Generator().manual_seed(step))
-        loss = torch.nn.functional.cross_entropy(self.model(self.inputs[batch]), self.labels[batch])
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
-        self.control.step(loss)
-        return loss.item()
-
-
-def test_a_rewind_puts_back_parameters_buffers_and_optimizer_state() -> None:
-    network = Network(1e4, Rescue())
-    before = {name: value.clone() for name, value in network.model.state_dict().items()}
-    network.step(0)
-    assert network.control.decisions[-1].action == "rescue"
-    after = network.model.state_dict()
-    assert all(torch.equal(after[name], before[name]) for name in before)
-    assert not network.optimizer.state  # as before the first update
-    assert network.optimizer.param_groups[0]["lr"] == 1e4  # the base is its owner's
-
-
-@pytest.mark.parametrize("lr", [1.0, 30.0, 1e3, 1e6])
-def test_a_network_that_a_fixed_rate_destroys_is_rescued(lr: float) -> None:
-    losses = [Network(lr, ()), Network(lr, Rescue())]
-    fixed, rescued = (np.mean([n.step(t) for t in range(150)][-20:]) for n in losses)
-    assert rescued < 0.7
-    assert lr == 1.0 or not fixed < 1.0
-
-
-def test_in_shadow_nothing_is_rewound() -> None:
-    shadow, plain = Network(10.0, Rescue(), shadow=True), Network(10.0, ())
-    for step in range(20):
-        assert repr(shadow.step(step)) == repr(plain.step(step))
-    assert shadow.control.decisions.total > 0
-
-
-@pytest.mark.parametrize("lag", [1, 2])
-def test_with_a_lag_the_rewind_comes_lag_updates_later(lag: int) -> None:
-    network = Network(1e4, Rescue(), lag=lag)
-    before = network.model.state_dict()["0.weight"].clone()
-    for step in range(lag):
-        network.step(step)
-        assert not torch.equal(network.model.state_dict()["0.weight"], before)
-    network.step(lag)
-    assert torch.equal(network.model.state_dict()["0.weight"], before)
-
-
-def test_the_snapshot_is_dropped_when_nothing_watches_any_more() -> None:
-    network = Network(0.05, Composition((Rescue(watch_steps=20),)))
-    assert network.control._layer.snapshot is not None
-    for step in range(40):
-        network.step(step)
-    assert network.control._layer.snapshot is None
-
-
-def test_a_run_stopped_while_watching_goes_on_bit_identically() -> None:
-    whole = Network(30.0, Rescue())
-    saved: list[Any] = []
-    for step in range(40):
-        state = {"model": whole.model.state_dict(), "optimizer": whole.optimizer.state_dict()}
-        saved.append(torch.utils._pytree.tree_map(
-            lambda v: v.clone() if isinstance(v, torch.Tensor) else v, {**state, "control": whole.control.state_dict()}
-        ))  # fmt: skip
-        whole.step(step)
-    for stop in (0, 1, 3, 12, 25):
-        resumed = Network(30.0, Rescue())
-        resumed.model.load_state_dict(saved[stop]["model"])
-        resumed.optimizer.load_state_dict(saved[stop]["optimizer"])
-        resumed.control.load_state_dict(saved[stop]["control"])
-        for step in range(stop, 40):
-            resumed.step(step)
-        assert all(
-            torch.equal(a, b)
-            for a, b in zip(whole.model.state_dict().values(), resumed.model.state_dict().values(), strict=True)
-        )
-        assert repr(resumed.control.decisions) == repr(whole.control.decisions)
-
-
-def compared(slow: bool, rise: int = 10) -> list[Adjustment]:
-    """A run with a warm-up of `rise` updates that grow large; after a cut its loss falls slower, or as fast."""
-    law, adjustments, value, kept, factor = Rescue(), [], 2.3, 2.3, 1.0
-    state, _ = law.update(law.init(), Statistics(0, Phase.START))
-    aside = value
-    for step in range(60):
-        base = min(step + 1, rise) / rise
-        shown = row(step, value, 2.0 * base * factor, base)
-        value -= 0.1 * (factor if slow else 1.0) + 0.01 * (-1) ** step
-        state, adjustment = law.update(state, shown)
-        kept = value if adjustment.snapshot else kept
-        aside = value if adjustment.set_aside else aside
-        value = aside if adjustment.resume else kept if adjustment.rewind else value
-        factor = adjustment.factor
-        adjustments.append(adjustment)
-    return adjustments
-
-
-def test_a_cut_that_slows_a_healthy_run_is_lifted_and_ratios_are_no_longer_judged() -> None:
-    adjustments = compared(slow=True)
-    acts = [(t, reason.action) for t, a in enumerate(adjustments) for reason in a.reasons if reason.action != "hold"]
-    assert [action for _, action in acts] == ["rescue", "clear"]
-    cut, cleared = (t for t, _ in acts)
-    assert cut == 1 + 10  # the second update is the first whose ratio is 0.4
-    assert cleared == cut + cut + 1  # as many updates from the snapshot, which is the start
-    assert all(a.factor == 1.0 for a in adjustments[cleared:])
-
-
-def test_the_way_without_the_cut_is_set_aside_and_resumed_where_it_did_better() -> None:
-    for slow in (True, False):
-        adjustments = compared(slow)
-        assert [t for t, a in enumerate(adjustments) if a.set_aside] == [11]
-        assert adjustments[11].rewind
-        assert [t for t, a in enumerate(adjustments) if a.resume] == ([23] if slow else [])
-
-
-def test_what_is_set_aside_is_needed_while_it_is_compared_and_no_longer() -> None:
-    law, state, needed = Rescue(), Rescue().init(), []
-    for t in range(60):
-        state, _ = law.update(state, row(t, 2.0 - 0.01 * t, 0.5 if t < 12 else 0.05, min(t + 1, 5) / 5))
-        needed.append(law.needs_aside(state))
-    first = needed.index(True)
-    assert needed[first : first + needed.count(True)] == [True] * needed.count(True)
-    assert not needed[-1]
-    assert not any(Rescue(snapshots=False).needs_aside(s) for s in (state, law.init()))
-
-
-def test_a_way_that_is_resumed_in_a_warm_up_goes_on_from_where_its_rate_was() -> None:
-    """Its weights have seen a third of the peak, the base stands at two thirds by now: it comes back in ten parts."""
-    adjustments = compared(slow=True, rise=40)
-    cut, cleared = (next(t for t, a in enumerate(adjustments) if wanted(a)) for wanted in (
-        lambda a: a.set_aside, lambda a: a.resume))  # fmt: skip
-    following = (cleared + 2) / 40
-    assert adjustments[cleared].factor == pytest.approx((cut + 1) / 40 / following)
-    factors = [a.factor for a in adjustments[cleared : cleared + 11]]
-    assert np.diff(factors) == pytest.approx((1.0 - factors[0]) / 10)
-    assert factors[10] == 1.0
-
-
-def test_a_run_goes_to_what_was_set_aside_and_on_as_if_it_had_never_left() -> None:
-    """Parameters, buffers and momentum; also where it is stopped and loaded while it is away."""
-    straight, detour = Network(0.05, ()), Network(0.05, Detour(leave=5, back=9))
-    for step in range(6):
-        straight.step(step)
-    for step in range(8):
-        detour.step(step)
-    loaded = Network(0.05, Detour(leave=5, back=9))
-    loaded.model.load_state_dict(detour.model.state_dict())
-    loaded.optimizer.load_state_dict(copy.deepcopy(detour.optimizer.state_dict()))
-    loaded.control.load_state_dict(copy.deepcopy(detour.control.state_dict()))
-    for network in (detour, loaded):
-        assert network.control._layer.aside is not None
-        for step in range(8, 10):
-            network.step(step)
-        assert network.control._layer.aside is None
-        for name, value in straight.model.state_dict().items():
-            assert torch.equal(network.model.state_dict()[name], value), name
-        for ours, own in zip(network.model.parameters(), straight.model.parameters(), strict=True):
-            momenta = (n.optimizer.state[p]["momentum_buffer"] for n, p in ((network, ours), (straight, own)))
-            assert torch.equal(*momenta)
-
-
 def test_a_fall_that_large_updates_gave_back_is_taken_back_though_the_loss_stands_below_its_start() -> None:
     """Of a fall of 0.6 less than a tenth is left when 20 updates larger than 0.14 are made."""
     losses = [*[2.3, 2.31, 2.29, 2.3, 2.3], *np.linspace(2.2, 1.7, 6).tolist(), *[2.28] * 40]
@@ -481,48 +294,6 @@ def test_a_fall_that_large_updates_gave_back_is_taken_back_though_the_loss_stand
     assert "taught nothing" in acts[0].reasons[0].text
     kept = [*losses[:11], *[2.1] * 40]
     assert not any(a.rewind for a in run([row(t, loss, 0.02 if t < 8 else 0.3) for t, loss in enumerate(kept)])[:35])
-
-
-def test_a_cut_that_does_not_slow_the_run_stands() -> None:
-    adjustments = compared(slow=False)
-    assert [r.action for a in adjustments for r in a.reasons if r.action != "hold"] == ["rescue"]
-    assert adjustments[-1].factor < 1.0
-
-
-def test_a_base_that_falls_below_the_ceiling_while_large_updates_are_granted_is_never_raised() -> None:
-    rising = [row(t, 2.0 - 0.01 * t, 0.5, base=(t + 1) / 5) for t in range(5)]
-    falling = [row(t, 2.0 - 0.01 * t, 0.001, base=1e-3) for t in range(5, 40)]
-    adjustments = run(rising + falling)
-    assert any(a.rewind for a in adjustments)
-    assert all(a.factor <= 1.0 for a in adjustments)
-
-
-def test_a_suspicion_is_followed_to_its_end_however_short_the_watch() -> None:
-    rows = [row(t, 2.0 - 0.01 * t, 0.01 if t < 1 else 0.9) for t in range(12)]
-    for steps in (1, 5, 200):
-        adjustments = run(rows, Rescue(watch_steps=steps))
-        assert [t for t, a in enumerate(adjustments) if a.rewind] == [11]
-
-
-def test_a_comparison_longer_than_the_watch_comes_to_a_verdict() -> None:
-    """The snapshot is as old as the run, whose flat loss gave no reason for another."""
-    law = Rescue(watch_steps=20)
-    state = law.init()
-    rows = [row(t, 2.0 + 0.01 * (t % 2), 0.01, base=(t + 1) / 100) for t in range(100)]
-    rows += [row(t, 2.0 + 0.01 * (t % 2), 0.45 if t == 100 else 0.01, base=1.01) for t in range(100, 300)]
-    stages = {}
-    for shown in rows:
-        state, _ = law.update(state, shown)
-        stages[state.suspicion.stage] = shown.step
-    assert list(stages) == ["none", "waits", "compares", "confirmed"]
-    assert not state.watching
-
-
-def test_an_update_beyond_doubt_is_cut_at_once_in_the_wait_as_well() -> None:
-    rows = [row(0, 2.0, 0.05, base=0.1), row(1, 2.0, 0.5, base=0.2), row(2, 2.0, 40.0, base=0.3)]
-    adjustments = run(rows)
-    assert [t for t, a in enumerate(adjustments) if a.rewind] == [2]
-    assert adjustments[2].factor <= 0.1 / 40.0
 
 
 @pytest.mark.parametrize("loss", [math.inf, math.nan])
