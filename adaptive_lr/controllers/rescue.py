@@ -12,6 +12,8 @@ from adaptive_lr.controllers.damage import Damage
 from adaptive_lr.controllers.futility import Futility
 from adaptive_lr.controllers.hold import Hold
 from adaptive_lr.controllers.regain import REGAIN_UPDATES, Regain
+from adaptive_lr.controllers.relapse import CUT, Relapse
+from adaptive_lr.controllers.relapse import NONE as NO_RELAPSE
 from adaptive_lr.controllers.setback import Setback
 from adaptive_lr.controllers.suspicion import CLEARED, COMPARES, CONFIRMED, GRANTED, NONE, WAITS, Suspicion
 from adaptive_lr.series import LARGEST_VALUE, is_usable
@@ -64,6 +66,7 @@ class RescueState(NamedTuple):
     suspicion: Suspicion = Suspicion()
     futility: Futility = Futility()
     regain: Regain = Regain()
+    relapse: Relapse = Relapse()
 
 
 @dataclass(frozen=True)
@@ -154,12 +157,12 @@ class Rescue(Controller[RescueState]):
         return self.requires if state.watching else _AT_REST
 
     def needs_snapshot(self, state: RescueState) -> bool:
-        """While watching."""
-        return self.snapshots and state.watching
+        """While watching, and while a late setback is looked into."""
+        return self.snapshots and (state.watching or state.relapse.stage != NO_RELAPSE)
 
     def needs_aside(self, state: RescueState) -> bool:
         """While a cut is compared with the way before it."""
-        return self.snapshots and state.suspicion.stage == COMPARES
+        return self.snapshots and (state.suspicion.stage == COMPARES or state.relapse.stage == CUT)
 
     def init(self) -> RescueState:
         """Watching from the first update on."""
@@ -189,14 +192,12 @@ class Rescue(Controller[RescueState]):
             skipped = state.skipped + 1
             if skipped <= BAD_BATCHES:
                 loss = None  # of a bad batch that did no harm; later losses tell whether it was the weights
-        setback, usable = state.setback, loss is not None and is_usable(loss)
-        if loss is not None and usable and not state.settling:
+        setback, risen = state.setback, base > state.base
+        if loss is not None and is_usable(loss) and not state.settling:
             setback = setback.add(loss)
         state = state._replace(setback=setback, base=base, skipped=skipped)
         if not state.watching:
-            if usable and setback.found:
-                return self._answered(state, setback.reason("back off"), base, state.factor)
-            return state, self._standing(state, regained)
+            return self._later(state, loss, risen=risen)
         ratio, rate, standing = statistics.values.get("update_ratio", 0.0), base * state.factor, state.factor
         state, reasons = self._held(state, ratio, following)
         reasons = regained + reasons
@@ -226,12 +227,26 @@ class Rescue(Controller[RescueState]):
     def _higher(self, state: RescueState, base: float, step: int) -> RescueState:
         """The base learning rate is higher than ever: watch (again)."""
         if not state.watching:
+            factor = state.factor if state.relapse.stage == NO_RELAPSE else state.relapse.factor
             return RescueState(
-                factor=state.factor, damage=_MIDWAY, setback=state.setback, base=state.base, peak=base,
+                factor=factor, damage=_MIDWAY, setback=state.setback, base=state.base, peak=base,
                 futility=state.futility,
             )  # fmt: skip
         first = not state.peak and not state.age
         return state._replace(peak=base, quiet=0, damage=_MIDWAY if first and step else state.damage)
+
+    def _later(self, state: RescueState, loss: float | None, *, risen: bool) -> tuple[RescueState, Adjustment]:
+        """After the watch: where the loss rises, it is tried whether a lower learning rate helps."""
+        lower = max(state.factor * MOST_CUT, self.min_factor)
+        if risen and state.relapse.stage == NO_RELAPSE:  # a loss at a lower learning rate is no measure of a higher one
+            return state._replace(setback=Setback()), self._standing(state)
+        if not self.snapshots or (lower == state.factor and state.relapse.stage == NO_RELAPSE):
+            return state, self._standing(state)
+        relapse, adjustment = state.relapse.next(loss, state.factor, lower, state.setback)
+        if relapse is state.relapse:
+            return state, self._standing(state)
+        # What was seen before a comparison is no evidence about what follows it.
+        return state._replace(relapse=relapse, factor=adjustment.factor, setback=Setback()), adjustment
 
     def _suspects(self, state: RescueState, ratio: float) -> bool:
         """Whether an update while the base rises is so large that a cut is to be tried."""
@@ -314,7 +329,7 @@ class Rescue(Controller[RescueState]):
             state = RescueState(watching=False, factor=state.factor, futility=futility, regain=regain)
             return state, Adjustment(factor=state.factor, reasons=(told,))
         state = state._replace(futility=futility)
-        return self._cut(state, reason, following, standing) if state.watching else self._backed_off(state, reason)
+        return self._cut(state, reason, following, standing)
 
     def _cut(
         self, state: RescueState, reason: Reason, following: float, standing: float, *, compare: bool = False
@@ -352,13 +367,6 @@ class Rescue(Controller[RescueState]):
         # An update that began at the snapshot was measured against healthy weights: its ratio may be believed.
         least = LEAST_CUT if state.age > 1 or damage.worst >= LARGEST_VALUE else self.min_factor
         return min(max(self.target_ratio / steepest, least), MOST_CUT)
-
-    def _backed_off(self, state: RescueState, reason: Reason) -> tuple[RescueState, Adjustment]:
-        """A setback after the watch: the factor is cut, and the best counts anew."""
-        factor = max(state.factor * MOST_CUT, self.min_factor)
-        reason = _with_factors(reason, "", state.factor, factor)
-        reasons = (reason,) if factor != state.factor else ()
-        return state._replace(factor=factor, setback=Setback()), Adjustment(factor=factor, reasons=reasons)
 
     def _standing(self, state: RescueState, reasons: tuple[Reason, ...] = ()) -> Adjustment:
         return _UNCHANGED if state.factor == 1.0 and not reasons else Adjustment(factor=state.factor, reasons=reasons)

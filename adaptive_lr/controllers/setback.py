@@ -15,9 +15,14 @@ BLOCKS = 3
 """Blocks in a window: the 24 losses whose mean is compared with the best such mean so far."""
 
 SIGNIFICANT = 4.0
-"""Standard errors that make a setback, of the difference of the two means. Of ten workloads with two optimizers and two
-seeds under a fixed schedule, no run at a third of its best learning rate, at its best, or at three times as much lost
-as much (and `SHARE`); those at ten times as much that lost it lost 8 to 24 standard errors."""
+"""Standard errors that make a setback, of the difference of the two means, if few windows were looked at. Of ten
+workloads with two optimizers and two seeds under a fixed schedule, no run at a third of its best learning rate, at its
+best, or at three times as much lost as much (and `SHARE`); those at ten times as much that lost it lost 8 to 24
+standard errors."""
+
+FALSE_ALARM = 1e-3
+"""Chance that losses which only vary make a setback, however long the run: the best of many windows is low by chance
+alone. Chosen, not tuned."""
 
 SHARE = 0.05
 """The least setback, as a share of the fall from the first block to the best window."""
@@ -34,6 +39,7 @@ class Setback(NamedTuple):
     start: float | None = None  # mean of the first block
     best: Moments = Moments()  # the window with the lowest mean
     now: Moments = Moments()  # the last window
+    windows: int = 0  # so far
 
     def add(self, loss: float) -> Setback:
         """Take in one usable loss."""
@@ -43,12 +49,12 @@ class Setback(NamedTuple):
         blocks = (*self.blocks[-2 * (BLOCKS - 1) :], block.mean, block.squares)
         start = block.mean if self.start is None else self.start
         if len(blocks) < 2 * BLOCKS:
-            return Setback(Moments(), blocks, start, self.best, self.now)
+            return Setback(Moments(), blocks, start, self.best, self.now, self.windows)
         now = Moments(BLOCK, *blocks[:2])
         for index in range(2, len(blocks), 2):
             now = now.merge(Moments(BLOCK, *blocks[index : index + 2]))
         best = now if not self.best.size or now.mean <= self.best.mean else self.best
-        return Setback(Moments(), blocks, start, best, now)
+        return Setback(Moments(), blocks, start, best, now, self.windows + 1)
 
     @property
     def found(self) -> bool:
@@ -57,7 +63,7 @@ class Setback(NamedTuple):
             return False
         rise = self.now.mean - self.best.mean
         error = math.sqrt((self.now.variance + self.best.variance) / self.now.size)
-        return rise > SIGNIFICANT * error and rise > SHARE * (self.start - self.best.mean)
+        return rise > significant(self.windows) * error and rise > SHARE * (self.start - self.best.mean)
 
     @property
     def fell(self) -> bool:
@@ -71,3 +77,14 @@ class Setback(NamedTuple):
         """Why something is done about it."""
         now, best = self.now.mean, self.best.mean
         return Reason(action, "loss", now, best, f"the mean loss rose to {now:.4g}, from {best:.4g} at its best")
+
+
+def significant(windows: int) -> float:
+    """Standard errors of the difference between the last window's mean and the best of so many that make a setback.
+
+    The lowest of n independent normal means lies about √(2 ln n) standard errors of one mean below their centre. One of
+    n passes √(2 ln(n / p)) above it with probability p at the most (p √(2π) √(2 ln(n / p)) is nearer: 1/9 of it). The
+    error of the difference is √2 that of one.
+    """
+    above = math.sqrt(math.log(windows / FALSE_ALARM))
+    return max(SIGNIFICANT, above + math.sqrt(math.log(windows)))

@@ -232,11 +232,30 @@ def test_a_setback_goes_back_to_before_updates_grew_large() -> None:
     assert "mean loss rose" in first.reasons[0].text
 
 
-def test_a_setback_after_the_watch_cuts_and_takes_nothing_back() -> None:
-    losses = [*np.linspace(2.3, 0.5, 100).tolist(), *[0.5] * 30, *[1.5] * 40]
+def test_a_setback_after_the_watch_is_cut_only_where_a_comparison_confirms_it() -> None:
+    losses = [*np.linspace(2.3, 0.5, 100).tolist(), *[0.5] * 30, *[1.5] * 90]
     adjustments = run([row(t, loss) for t, loss in enumerate(losses)], Rescue(watch_steps=50))
-    assert not any(a.rewind for a in adjustments)
+    told = [reason.action for adjustment in adjustments for reason in adjustment.reasons]
+    assert told == ["suspect", "compare", "clear"]
+    assert adjustments[-1].factor == 1.0
+    fall = 130 + 24 + 8  # the cut is made a window and a block after the loss rose
+    better = [0.6 if t > fall + 24 else loss for t, loss in enumerate(losses)]
+    adjustments = run([row(t, loss) for t, loss in enumerate(better)], Rescue(watch_steps=50))
     assert adjustments[-1].factor == pytest.approx(1 / 3)
+
+
+def test_a_setback_after_the_watch_changes_nothing_without_snapshots() -> None:
+    losses = [*np.linspace(2.3, 0.5, 100).tolist(), *[0.5] * 30, *[1.5] * 90]
+    adjustments = run([row(t, loss) for t, loss in enumerate(losses)], Rescue(watch_steps=50, snapshots=False))
+    assert {adjustment.factor for adjustment in adjustments} == {1.0}
+
+
+def test_a_loss_that_rises_with_a_base_that_rises_again_is_no_setback() -> None:
+    """A warm restart: at a lower learning rate the loss had been lower."""
+    losses = [*np.linspace(2.3, 0.5, 130).tolist(), *[1.5] * 90]
+    bases = [*np.linspace(1.0, 0.1, 130).tolist(), *[1.0] * 90]
+    rows = [row(t, loss, base=base) for t, (loss, base) in enumerate(zip(losses, bases, strict=True))]
+    assert not any(adjustment.reasons for adjustment in run(rows, Rescue(watch_steps=50)))
 
 
 def test_losses_far_above_the_start_are_taken_back_once_that_is_no_noise() -> None:

@@ -126,3 +126,17 @@ def test_a_run_goes_to_what_was_set_aside_and_on_as_if_it_had_never_left() -> No
         for ours, own in zip(network.model.parameters(), straight.model.parameters(), strict=True):
             momenta = (n.optimizer.state[p]["momentum_buffer"] for n, p in ((network, ours), (straight, own)))
             assert torch.equal(*momenta)
+
+
+@pytest.mark.parametrize("lag", [0, 2])
+def test_data_that_change_again_and_again_leave_the_learning_rate_as_it_was(lag: int) -> None:
+    """Labels are permuted at three times: no learning rate keeps the loss from rising, and a cut would only delay."""
+    network = Network(0.1, Rescue(watch_steps=40), lag=lag)
+    for step in range(600):
+        if step in (150, 300, 450):
+            network.labels = (network.labels + 1) % 4
+        network.step(step)
+    actions = [decision.action for decision in network.control.decisions]
+    assert actions.count("suspect") == actions.count("clear") == 2
+    assert network.control.get_last_lr() == [0.1]
+    assert network.control._layer.snapshot is None

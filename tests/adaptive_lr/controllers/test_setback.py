@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptive_lr.controllers.setback import BLOCK, BLOCKS, SIGNIFICANT, Setback
+from adaptive_lr.controllers.setback import BLOCK, BLOCKS, FALSE_ALARM, SIGNIFICANT, Setback, significant
 from adaptive_lr.plain import from_plain, to_plain
 
 WINDOW = BLOCK * BLOCKS
@@ -79,3 +79,26 @@ def test_the_state_survives_a_checkpoint_and_the_verdict_is_that_of_its_windows(
         if state.found:
             rise = state.now.mean - state.best.mean
             assert rise > SIGNIFICANT * ((state.now.variance + state.best.variance) / WINDOW) ** 0.5
+
+
+@pytest.mark.parametrize("windows", [10, 175, 1250])
+def test_the_lowest_of_many_windows_and_the_last_differ_by_chance_as_seldom_as_said(windows: int) -> None:
+    """Against simulation: means that are independent, of which each in turn is compared with the lowest so far."""
+    means = np.random.default_rng(0).standard_normal((4000, windows))
+    rises = (means - np.minimum.accumulate(means, axis=1)) / np.sqrt(2.0)
+    bars = np.array([significant(n) for n in range(1, windows + 1)])
+    assert (rises > bars).any(axis=1).mean() < 2 * FALSE_ALARM
+
+
+def test_the_bar_rises_slowly_with_the_windows_looked_at() -> None:
+    bars = [significant(10**decade) for decade in range(7)]
+    assert bars[0] == SIGNIFICANT
+    assert bars == sorted(bars)
+    assert bars[-1] < 8.5
+
+
+def test_a_long_run_at_a_noisy_level_is_no_setback() -> None:
+    for seed in range(10):
+        losses = np.random.default_rng(seed).normal(1.0, 0.3, 1400)
+        losses[:BLOCK] += 0.3
+        assert not found_at(losses)
