@@ -17,6 +17,7 @@ divides by scale / damp). Where nothing is to be scaled, our kernel leaves gradi
 skip by `found_inf`. With a `grad_scale`, torch's fused kernels write every gradient at every step, which is why it is
 not set where it need not be. In plain torch (a GPU without Triton, or tensors of a subclass) gradients are written at
 every step, to the same bits.
+(torch 2.11 has the fused Adagrad for CPUs alone, and refuses it on a GPU; 2.13 has it for both.)
 An optimizer that is not fused cannot be left out from the device without copies of its parameters and state.
 """
 
@@ -31,7 +32,7 @@ from torch.optim import SGD, Adagrad, Adam, AdamW, Optimizer
 from adaptive_lr_kernels import Workspace
 from adaptive_lr_kernels.backends import selected
 from adaptive_lr_kernels.reflex import Judgement, scale_gradients
-from adaptive_lr_kernels.shards import local
+from adaptive_lr_kernels.shards import localised
 
 _FUSED = frozenset((Adam, AdamW, SGD, Adagrad))
 _ABSENT = object()
@@ -87,9 +88,9 @@ def act(optimizer: Optimizer, judgement: Judgement, workspace: Workspace) -> Fla
     Returns:
         What is to be put back after the step, or None.
     """
-    gradients = (p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None)
-    unique = {id(gradient): gradient for gradient in gradients}  # parameters may share one
-    held = [local(gradient) for gradient in unique.values()]
+    gradients = [p.grad for group in optimizer.param_groups for p in group["params"]]
+    unique = {id(gradient): gradient for gradient in gradients if gradient is not None}  # parameters may share one
+    held = [gradient for gradient in localised([*unique.values()]) if gradient is not None]
     skip, damp = judgement.skip, judgement.damp
     backend = selected("auto", damp.device, held)
     if not is_fused(optimizer):
@@ -103,7 +104,7 @@ def act(optimizer: Optimizer, judgement: Judgement, workspace: Workspace) -> Fla
             scale = scale * before.grad_scale.reshape(()).to(scale.device, non_blocking=True)
         optimizer.grad_scale = scale.float()  # type: ignore[attr-defined]
     else:
-        scale_gradients(held, damp, torch.zeros_like(skip), backend=backend, workspace=workspace)
+        scale_gradients(held, damp, workspace.zero(skip.device), backend=backend, workspace=workspace)
     if isinstance(before.found_inf, torch.Tensor):
         found = before.found_inf.reshape(()).to(skip.device, non_blocking=True)
         skip = torch.maximum(skip, (found != 0).float())

@@ -57,7 +57,7 @@ class Addresses:
             self.table.copy_(self._rows[SLOTS], non_blocking=True)
             return
         copied = self._copied[self._slot]
-        if copied is not None:
+        if copied is not None and not copied.query():  # type: ignore[no-untyped-call]
             copied.synchronize()
         self._arrays[self._slot][:] = addresses
         self.table.copy_(self._rows[self._slot], non_blocking=True)

@@ -15,7 +15,7 @@ from adaptive_lr_kernels.part_kernel import VALUES
 from adaptive_lr_kernels.plan import Plan, Results
 from adaptive_lr_kernels.plans import Plans, check_device, is_capturing, on_device
 from adaptive_lr_kernels.streams import Streams
-from adaptive_lr_kernels.tables import Reads
+from adaptive_lr_kernels.tables import Reads, Tables
 from adaptive_lr_kernels.workspace import Workspace, stream_of
 
 
@@ -87,6 +87,13 @@ class Engine:
             per_tensor=Columns(self.names, results, slice(num_tensors)),
         )
 
+    def where(self) -> tuple[Tables, Tensor] | None:
+        """Tables of the latest measurement and the addresses on the device, if all gradients were read in place."""
+        latest = self._plans.latest
+        if latest is None or not latest.in_place or not self._reads.gradient:
+            return None
+        return latest.plan.tables, latest.addresses.table
+
 
 @functools.lru_cache(maxsize=8)
 def engine_of(names: tuple[str, ...], groups: Segments, device: torch.device, stream: int) -> Engine:
@@ -117,11 +124,13 @@ def measure_fused(
     """
     if is_capturing(device):
         raise RuntimeError("measure keeps no memory for a CUDA graph: use a Measurer made for the graph")
-    if workspace is not None:
-        engine = workspace.engine(names, groups, device)
-    else:
+    if workspace is None:
         engine = engine_of(names, groups, device, stream_of(device))
-    return engine.measure(gradients, parameters, momenta)
+        return engine.measure(gradients, parameters, momenta)
+    engine = workspace.engine(names, groups, device)
+    measurement = engine.measure(gradients, parameters, momenta)
+    workspace.remember(gradients, engine.where())
+    return measurement
 
 
 class Measurer:

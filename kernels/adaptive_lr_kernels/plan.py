@@ -18,6 +18,12 @@ FP_FUSION = True
 
 CHUNK_WARPS = 4
 MERGE_WIDTH, MERGE_WARPS = 1024, 8
+NARROW_WIDTH, NARROW_WARPS = 32, 1
+"""Lanes and warps of a program that merges parts: of many, and of few where there are many such programs."""
+
+RESIDENT = 256
+"""Wide programs that a GPU of 132 multiprocessors holds at a time, two on each, where all statistics are merged; of
+narrow ones it holds sixteen times as many."""
 
 DTYPES = {
     torch.float16: tl.float16,
@@ -55,6 +61,14 @@ def variant_of(dtypes: Sequence[torch.dtype | None]) -> Variant:
     return Variant(width, 2, MOST_REGISTERS)
 
 
+def is_narrow(num_tensors: int, most_chunks: int) -> bool:
+    """Whether chunks are merged by narrow programs.
+
+    They are where the largest tensor takes one no more turns than it takes wide programs to get through all tensors.
+    """
+    return most_chunks <= NARROW_WIDTH * max(1, num_tensors // RESIDENT)
+
+
 class Results(NamedTuple):
     """Tables of results: float64 [len(VALUES)][num_columns] and int64 [num_columns]."""
 
@@ -73,7 +87,7 @@ class Plan:
 
     def __init__(self, tables: Tables, reads: Reads, keep: int) -> None:
         device = tables.numels.device
-        self._tables = tables
+        self.tables = tables
         self._reads = reads
         # What no launch writes, as the momentum of a tensor that has none, stays 0 for good.
         self._partials = torch.zeros((len(PARTIALS), tables.num_chunks), dtype=torch.float64, device=device)
@@ -84,11 +98,11 @@ class Plan:
     def launch(self, addresses: Tensor) -> Results:
         """Measure what is at `addresses`, int64 [3][num_entries] on the device."""
         results = self._next_results()
-        for launch in self._tables.launches:
+        for launch in self.tables.launches:
             self._measure(addresses, launch)
-        num_tensors = self._tables.num_tensors
+        num_tensors = self.tables.num_tensors
         self._merge(self._partials, results, 0, num_tensors)
-        self._merge(self._sums, results, num_tensors, self._tables.num_columns - num_tensors)
+        self._merge(self._sums, results, num_tensors, self.tables.num_columns - num_tensors)
         return results
 
     def _next_results(self) -> Results:
@@ -98,14 +112,14 @@ class Plan:
         return self._results[self._turn]
 
     def _new_results(self) -> Results:
-        device, num_columns = self._sums.device, self._tables.num_columns
+        device, num_columns = self._sums.device, self.tables.num_columns
         return Results(
             torch.empty((len(VALUES), num_columns), dtype=torch.float64, device=device),
             torch.empty(num_columns, dtype=torch.int64, device=device),
         )
 
     def _measure(self, addresses: Tensor, launch: Launch) -> None:
-        tables, reads = self._tables, self._reads
+        tables, reads = self.tables, self._reads
         gradient, parameter, momentum = (None if dtype is None else DTYPES[dtype] for dtype in launch.dtypes)
         variant = variant_of(launch.dtypes)
         measure_chunks[(launch.num_chunks,)](
@@ -136,7 +150,8 @@ class Plan:
     def _merge(self, parts: Tensor, results: Results, first_column: int, num_segments: int) -> None:
         if num_segments == 0:
             return
-        tables, reads = self._tables, self._reads
+        tables, reads, members = self.tables, self._reads, parts is self._sums
+        narrow = not members and is_narrow(num_segments, tables.most_chunks)
         merge_parts[(num_segments,)](
             parts,
             tables.segments,
@@ -148,7 +163,7 @@ class Plan:
             tables.num_columns,
             first_column,
             tables.chunk,
-            MEMBERS=parts is self._sums,
+            MEMBERS=members,
             G_READ=reads.gradient,
             P_READ=reads.parameter,
             M_READ=reads.momentum,
@@ -156,7 +171,7 @@ class Plan:
             MOMENTS_READ=reads.moments,
             NONFINITE_READ=reads.nonfinite,
             DOT_READ=reads.dot,
-            WIDTH=MERGE_WIDTH,
-            num_warps=MERGE_WARPS,
+            WIDTH=NARROW_WIDTH if narrow else MERGE_WIDTH,
+            num_warps=NARROW_WARPS if narrow else MERGE_WARPS,
             enable_fp_fusion=FP_FUSION,
         )

@@ -36,6 +36,7 @@ class Prepared(Generic[PlanT]):
         copied: whether the streams of an entry are read from copies.
         aligned: whether they start at multiples of `ALIGNMENT` bytes.
         addresses: where they were at the last call.
+        in_place: whether all tensors are read where they are, and in full.
         plan: what was made of the tables.
     """
 
@@ -44,6 +45,7 @@ class Prepared(Generic[PlanT]):
     copied: list[bool]
     aligned: list[bool]
     addresses: Addresses
+    in_place: bool
     plan: PlanT
 
 
@@ -62,6 +64,8 @@ class Plans(Generic[PlanT]):
         self._device = device
         self._recent: list[Prepared[PlanT]] = []
         self._captured = False
+        self.latest: Prepared[PlanT] | None = None
+        """What the latest call was given."""
 
     @contextmanager
     def sent(self, streams: Streams, groups: Segments) -> Iterator[tuple[PlanT, Tensor]]:
@@ -76,6 +80,7 @@ class Plans(Generic[PlanT]):
         prepared, tensors, addresses = self._find(streams) or self._prepare(streams, groups, capturing=capturing)
         prepared.addresses.send(addresses, capturing=capturing)
         self._captured = capturing
+        self.latest = prepared
         yield prepared.plan, prepared.addresses.table
         del tensors  # there may be copies among them
 
@@ -109,6 +114,7 @@ class Plans(Generic[PlanT]):
             [copied[position] for position in tables.order],
             [aligned[position] for position in tables.order],
             Addresses(len(ROLES) * len(entries), self._device),
+            streams.full_sizes is None and not any(copied),
             self._make(tables),
         )
         self._recent = [prepared, *self._recent[: MOST_PLANS - 1]]
@@ -140,12 +146,11 @@ def on_device(device: torch.device) -> AbstractContextManager[object]:
 
 
 def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
-    addresses = [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
-    if 0 in addresses and any(
-        tensor is not None and address == 0 for tensor, address in zip(tensors, addresses, strict=True)
-    ):
+    present = [tensor.data_ptr() for tensor in tensors if tensor is not None]
+    if 0 in present:
         raise TypeError('every tensor must have memory for backend "triton"; got one that stores no elements')
-    return addresses
+    following = iter(present)
+    return [0 if tensor is None else next(following) for tensor in tensors]
 
 
 def _aligned(addresses: Sequence[int]) -> list[bool]:

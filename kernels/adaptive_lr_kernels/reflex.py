@@ -213,6 +213,12 @@ def scale_gradients(
     listed, device = list(gradients), damp.device
     if selected(backend, device, listed) == "triton":
         kept = shared(device, stream_of(device)) if workspace is None else workspace
-        kept.scaling(device).scale(listed, damp, skip)
+        measured = kept.where(listed)
+        if measured is not None and measured[1].device == device == skip.device:
+            from adaptive_lr_kernels.scaling import scale_measured
+
+            scale_measured(*measured, damp, skip)
+        else:
+            kept.scaling(device).scale(listed, damp, skip)
     else:
         scale_reference(listed, damp, skip)

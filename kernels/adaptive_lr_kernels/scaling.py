@@ -89,7 +89,7 @@ class _Scaling:
             self._scale(launch, addresses, damp, skip)
 
     def _scale(self, launch: Launch, addresses: Tensor, damp: Tensor, skip: Tensor) -> None:
-        tables, variant = self._tables, variant_of(launch.dtypes)
+        tables, variant = self._tables, variant_of(launch.dtypes[:1])
         assert launch.dtypes[0] is not None
         scale_chunks[(launch.num_chunks,)](
             addresses,
@@ -107,6 +107,12 @@ class _Scaling:
             num_warps=CHUNK_WARPS,
             enable_fp_fusion=FP_FUSION,
         )
+
+
+def scale_measured(tables: Tables, addresses: Tensor, damp: Tensor, skip: Tensor) -> None:
+    """Scale gradients as `GradientScaling` does, by the tables of a measurement that read each of them in place."""
+    with on_device(addresses.device):
+        _Scaling(tables).launch(addresses, damp, skip)
 
 
 class GradientScaling:

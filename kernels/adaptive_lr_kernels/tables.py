@@ -90,6 +90,7 @@ class Tables:
             columns are the tensors, whose parts are chunks, the groups and the overall, whose parts are tensors.
         members: int32, the tensors of the groups and of the overall.
         num_tensors: tensors, those without an entry included.
+        most_chunks: chunks of the tensor that has most.
     """
 
     order: tuple[int, ...]
@@ -101,6 +102,7 @@ class Tables:
     segments: Tensor
     members: Tensor
     num_tensors: int
+    most_chunks: int
 
     @property
     def num_chunks(self) -> int:
@@ -156,6 +158,7 @@ def tables_of(
         segments=uploaded(torch.from_numpy(np.concatenate([tensors, wholes], axis=1)), device),
         members=uploaded(torch.from_numpy(members), device),
         num_tensors=len(sizes),
+        most_chunks=int(lengths.max(initial=0)),
     )
 
 

@@ -13,7 +13,15 @@ import torch
 from adaptive_lr_kernels.chunk_kernel import measure_chunks
 from adaptive_lr_kernels.inputs import STATISTICS
 from adaptive_lr_kernels.part_kernel import merge_parts
-from adaptive_lr_kernels.plan import CHUNK_WARPS, DTYPES, MERGE_WARPS, MERGE_WIDTH, variant_of
+from adaptive_lr_kernels.plan import (
+    CHUNK_WARPS,
+    DTYPES,
+    MERGE_WARPS,
+    MERGE_WIDTH,
+    NARROW_WARPS,
+    NARROW_WIDTH,
+    variant_of,
+)
 from adaptive_lr_kernels.reflex_kernel import BLOCK, WARPS, judge_norm, score_one
 from adaptive_lr_kernels.scaling import scale_chunks
 from adaptive_lr_kernels.tables import Reads
@@ -83,14 +91,16 @@ def scaling(dtype: torch.dtype, *, aligned: bool = True) -> Variant:
 ALL = Reads.of(STATISTICS)
 
 
-def merging(*, members: bool, reads: Reads = ALL) -> Variant:
+def merging(*, members: bool, narrow: bool = False, reads: Reads = ALL) -> Variant:
     """`merge_parts` with what is read."""
-    constants: dict[str, Any] = {"MEMBERS": members, "WIDTH": MERGE_WIDTH}
+    constants: dict[str, Any] = {"MEMBERS": members, "WIDTH": NARROW_WIDTH if narrow else MERGE_WIDTH}
     constants |= {"G_READ": reads.gradient, "P_READ": reads.parameter, "M_READ": reads.momentum}
     constants |= {"LARGEST_READ": reads.largest, "MOMENTS_READ": reads.moments, "NONFINITE_READ": reads.nonfinite}
     constants |= {"DOT_READ": reads.dot}
-    name = ("merge tensors" if members else "merge chunks") + ("" if reads == ALL else f" of {_named(reads)}")
-    return Variant(name, merge_parts, constants, MERGE_WARPS, None, None)
+    name = ("merge tensors" if members else "merge few chunks" if narrow else "merge chunks") + (
+        "" if reads == ALL else f" of {_named(reads)}"
+    )
+    return Variant(name, merge_parts, constants, NARROW_WARPS if narrow else MERGE_WARPS, None, None)
 
 
 def _named(reads: Reads) -> str:
@@ -132,6 +142,7 @@ def usual() -> Iterator[Variant]:
     yield measuring("all five of the gradient", (half, None, None), aligned=False)
     yield measuring("everything", (single, single, single), aligned=False)
     yield merging(members=False)
+    yield merging(members=False, narrow=True)
     yield merging(members=True)
     yield scaling(half)
     yield scaling(single)
@@ -158,6 +169,7 @@ def every() -> Iterator[Variant]:
                 nonfinite=reads.nonfinite, dot=reads.dot, aligned=aligned,
             )  # fmt: skip
         yield merging(members=False, reads=reads)
+        yield merging(members=False, narrow=True, reads=reads)
         yield merging(members=True, reads=reads)
     for dtype, aligned in itertools.product(dtypes, (True, False)):
         yield scaling(dtype, aligned=aligned)

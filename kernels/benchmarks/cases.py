@@ -34,6 +34,7 @@ class Row:
         bandwidth_share: bytes / seconds as a share of the measured read bandwidth, or None.
         baseline: the way that `ratio` compares with.
         ratio: median over turns of the time in units of the baseline's.
+        device_ratio: the time on the GPU in units of the baseline's, or None.
     """
 
     case: str
@@ -49,6 +50,7 @@ class Row:
     bandwidth_share: float | None
     baseline: str
     ratio: float
+    device_ratio: float | None
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -84,6 +86,7 @@ def rows_of(
             bandwidth_share=None if bandwidth is None else read / busy / bandwidth,
             baseline=baseline,
             ratio=timing.ratio(timings[baseline]),
+            device_ratio=timing.device_ratio(timings[baseline]),
         )
 
 

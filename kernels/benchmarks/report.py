@@ -45,7 +45,7 @@ def table(record: dict[str, Any]) -> str:
         text += f"\n## {case[0].upper()}{case[1:]}\n\n"
         gpu = any(row["device"] is not None for row in rows)
         heads = ["parameters", "tensors", "dtype", "threads", "way", *(("GPU", "host") if gpu else ("time",))]
-        heads += ["read", "of bandwidth", "ratio"]
+        heads += ["read", "of bandwidth", "ratio", *(("ratio on the GPU",) if gpu else ())]
         text += _line(heads) + _line(["---"] * len(heads))
         text += "".join(_line(_cells(row, gpu=gpu)) for row in rows)
     return text
@@ -54,6 +54,7 @@ def table(record: dict[str, Any]) -> str:
 def _cells(row: dict[str, Any], *, gpu: bool) -> list[str]:
     times = (row["device"], row["host"]) if gpu else (row["seconds"],)
     share = row["bandwidth_share"]
+    on_gpu = row.get("device_ratio")
     return [
         f"{row['parameters']:,}",
         f"{row['tensors']:,}",
@@ -64,6 +65,7 @@ def _cells(row: dict[str, Any], *, gpu: bool) -> list[str]:
         f"{row['bytes'] / 1e6:,.4g} MB" if row["bytes"] else "",
         "" if share is None else f"{share:.0%}",
         f"{row['ratio']:.3g}",
+        *(("" if on_gpu is None else f"{on_gpu:.3g}",) if gpu else ()),
     ]
 
 

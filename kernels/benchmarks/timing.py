@@ -13,7 +13,8 @@ LEAST_SECONDS = 2e-3
 """On a CPU a call is repeated until a turn takes this long."""
 
 FLUSH_BYTES = 256 * 2**20
-"""Written between two timed calls on a GPU: more than its L2 cache holds, so that no call finds its input there."""
+"""Read between two timed calls on a GPU: more than its L2 cache holds, so that no call finds its input there. Read, not
+written: a cache full of what has yet to be written would be written back at the expense of the call, 50 MB of it."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ class Timing:
     def ratio(self, other: Timing) -> float:
         """Median over turns of this time in units of the other's."""
         return statistics.median(mine / its for mine, its in zip(self.turns, other.turns, strict=True))
+
+    def device_ratio(self, other: Timing) -> float | None:
+        """The time on the GPU in units of the other's; None on a CPU."""
+        return None if self.device is None or other.device is None else self.device / other.device
 
     def minus(self, other: Timing) -> Timing:
         """Turn by turn, what this takes beyond the other; on a GPU, of the host's time and the device's apart."""
@@ -90,17 +95,17 @@ def _repeats(way: Way) -> int:
 
 
 def _compare_on_gpu(ways: Mapping[str, Way], device: torch.device, turns: int) -> dict[str, Timing]:
-    flushed = torch.empty(FLUSH_BYTES, dtype=torch.uint8, device=device)
+    flushed = torch.zeros(FLUSH_BYTES // 4, device=device)
     cycles = _cycles_per_second(device)
     host: dict[str, list[float]] = {name: [] for name in ways}
     gpu: dict[str, list[float]] = {name: [] for name in ways}
     for way in ways.values():
-        for _ in range(3):  # kernels are compiled and memory is there
+        for _ in range(1 if way.waits else 3):  # kernels are compiled and memory is there
             way.call()
     torch.cuda.synchronize(device)
     for turn in range(turns + 1):
         for name, way in ways.items():
-            flushed.zero_()
+            flushed.sum()
             if not way.waits:
                 # The queue is full while the host works, so that the GPU never waits for it.
                 known = host[name][-1] if host[name] else 5e-3

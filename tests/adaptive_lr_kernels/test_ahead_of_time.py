@@ -35,6 +35,7 @@ WIDE = [
 OTHERS = [
     measuring("all five of the gradient", (HALF, None, None), aligned=False),
     merging(members=False),
+    merging(members=False, narrow=True),
     merging(members=True),
     judging(clip=1.0, scaled=True),
     judging(clip=None, scaled=False),

@@ -88,3 +88,23 @@ def test_the_reflex_and_the_scaling_compile_from_what_the_host_gives(launches: l
     judged = judge_fused(state, torch.zeros(3, dtype=torch.float64)[1], law, grad_scale=torch.ones(()))
     GradientScaling().scale([torch.zeros(5), torch.zeros(5, dtype=torch.float16)], judged.damp, judged.skip)
     assert names(launches) == ["judge_norm", "scale_chunks", "scale_chunks"]
+
+
+def test_few_chunks_are_merged_by_one_warp_and_many_by_a_wide_program() -> None:
+    from adaptive_lr_kernels.plan import is_narrow
+
+    assert is_narrow(1, 1)
+    assert is_narrow(172, 32)
+    assert not is_narrow(172, 72)  # GPT-2's blocks: all tensors fit at a time
+    assert not is_narrow(1, 15_000)
+    assert is_narrow(10_000, 1_000)
+
+
+def test_the_number_of_chunks_decides_how_they_are_merged_and_not_how_the_tensors_are(
+    launches: list[tuple[str, int, str]],
+) -> None:
+    Measurer(("grad_norm",)).measure([torch.zeros(3)])
+    Measurer(("grad_norm",)).measure([torch.zeros(33 * 2**12)])
+    narrow, first, wide, second = (key for name, _, key in launches if name == "merge_parts")
+    assert narrow != wide
+    assert first == second

@@ -97,14 +97,14 @@ def test_an_alignment_that_is_lost_makes_a_plan_of_its_own(made: list[Plan]) -> 
             float(gradient.norm()), rel=1e-6
         )
     assert len(made) == 2
-    assert [launch.aligned for plan in made for launch in plan._tables.launches] == [True, False]
+    assert [launch.aligned for plan in made for launch in plan.tables.launches] == [True, False]
 
 
 def test_tensors_of_one_kind_are_read_in_one_launch(made: list[Plan]) -> None:
     """However they are mixed with others."""
     half, single = torch.ones(3, dtype=torch.bfloat16), torch.ones(3)
     Measurer().measure([half, single] * 10)
-    assert len(made[0]._tables.launches) == 2
+    assert len(made[0].tables.launches) == 2
 
 
 def test_other_inputs_and_devices_make_new_memory() -> None:
