@@ -168,7 +168,7 @@ def main() -> None:
     entries = carried_out("faults", study, arguments.output)
     simulated = [simulate(sigma, seeds=arguments.seeds) for sigma in SIGMAS]
     about = header("faults", arguments.seeds)
-    write(arguments.record, "faults", about, {"suites": entries, "simulated": simulated}, markdown)
+    write(arguments.record, arguments.name, about, {"suites": entries, "simulated": simulated}, markdown)
 
 
 if __name__ == "__main__":

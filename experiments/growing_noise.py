@@ -145,7 +145,7 @@ def main() -> None:
         return measure(peaks, seeds=arguments.seeds, jobs=arguments.jobs, output=arguments.output)
 
     entries = carried_out("growing_noise", study, arguments.output)
-    write(arguments.record, "growing_noise", header("growing_noise", arguments.seeds), {"pairs": entries}, markdown)
+    write(arguments.record, arguments.name, header("growing_noise", arguments.seeds), {"pairs": entries}, markdown)
 
 
 if __name__ == "__main__":

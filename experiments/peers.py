@@ -24,27 +24,20 @@ import numpy as np
 
 from adaptive_lr.study import Study, StudyFolder
 from adaptive_lr.study.errors import exception_of
-from adaptive_lr.study.recipe import PEERS, check_installed, find_recipe
+from adaptive_lr.study.recipe import check_installed, find_recipe
 from adaptive_lr.study.statistics import decades_within, lr_sensitivity
 from adaptive_lr.study.study import check_workload
 from adaptive_lr.study.summary import Cell, collect_cells
 from experiments import step_cost
-from experiments.peers_tables import OURS, level, markdown
+from experiments.peers_tables import RECIPES, level, markdown
 from experiments.records import carried_out, header, options, parsed, taken_over
 from experiments.workloads import TUNING
-
-FIXED = ("cosine", "constant", "linear", "wsd", "one-cycle", "plateau")
-
-RECIPES = (*FIXED, *PEERS, *OURS)
 
 DECADES = {"sgd": range(-6, 3), "adamw": range(-7, 2)}
 """Exponents of the learning rates that all recipes are given."""
 
 ACCURACY_MARGIN, LOSS_MARGIN = 0.01, 0.02
 """What counts as nearly the best: one point of accuracy, or without accuracies 2 % of the loss."""
-
-COST_LR = {"sgd": 0.1, "adamw": 1e-3}
-"""At which the workload of `step_cost` trains under every recipe."""
 
 PACKAGES = ("adaptive-lr", "torch", "numpy", "schedulefree", "prodigyopt", "momo-opt", "transformers")
 
@@ -180,7 +173,7 @@ def measure(
     Returns:
         A row for each recipe, and for those of which runs failed the reason instead.
     """
-    suited = tuple(recipe for recipe in recipes if optimizer in (find_recipe(recipe).optimizers or (optimizer,)))
+    suited = tuple(step_cost.suited(recipes, optimizer))
     rates = tuple(10.0**decade for decade in DECADES[optimizer])
     runs = Study((TUNING[name],), suited, (optimizer,), learning_rates=rates, seeds=seeds).runs()
     if reuse is not None:
@@ -198,13 +191,8 @@ def measure(
 def measured_cost(recipes: Sequence[str], *, rounds: int) -> dict[str, dict[str, float]]:
     """Optimizer -> recipe -> time of its step over that under cosine; empty without rounds."""
     return {
-        optimizer: step_cost.ratios(
-            optimizer,
-            [recipe for recipe in recipes if optimizer in (find_recipe(recipe).optimizers or (optimizer,))],
-            lr,
-            rounds=rounds,
-        )
-        for optimizer, lr in COST_LR.items()
+        optimizer: step_cost.ratios(optimizer, step_cost.suited(recipes, optimizer), lr, rounds=rounds)
+        for optimizer, lr in step_cost.COST_LR.items()
         if rounds
     }
 
@@ -224,18 +212,19 @@ def write(
     cost: Mapping[str, Mapping[str, float]],
     seeds: int,
     folder: Path,
+    name: str = "peers",
 ) -> None:
-    """Write the record: every row as JSON, the tables as Markdown."""
+    """Write the record under a name: every row as JSON, the tables as Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
     about = {**header("peers", seeds), "versions": versions()}
     lines = ",\n".join(json.dumps(asdict(row)) for row in rows)  # a line for each: short, and differences show
     reasons = [{"workload": w, "optimizer": o, "recipe": r, "reason": reason}
                for (w, o), found in refused.items() for r, reason in found.items()]  # fmt: skip
-    (folder / "peers.json").write_text(
+    (folder / f"{name}.json").write_text(
         f'{{"about": {json.dumps(about)},\n"step_cost": {json.dumps(cost)},\n"refused": {json.dumps(reasons)},\n'
         f'"rows": [\n{lines}\n]}}\n'
     )
-    (folder / "peers.md").write_text(markdown(rows, refused, cost, about))
+    (folder / f"{name}.md").write_text(markdown(rows, refused, cost, about))
 
 
 def main() -> None:
@@ -275,8 +264,8 @@ def main() -> None:
         return rows
 
     rows = carried_out("peers", study, arguments.output)
-    write(rows, refused, cost, arguments.seeds, arguments.record)
-    print((arguments.record / "peers.md").read_text())
+    write(rows, refused, cost, arguments.seeds, arguments.record, arguments.name)
+    print((arguments.record / f"{arguments.name}.md").read_text())
 
 
 if __name__ == "__main__":

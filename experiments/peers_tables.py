@@ -7,11 +7,18 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from adaptive_lr.study.recipe import PEERS
+
 if TYPE_CHECKING:
     from experiments.peers import Row
 
+FIXED = ("cosine", "constant", "linear", "wsd", "one-cycle", "plateau")
+
 OURS = ("cosine+guarded", "automatic")
 """The recipes of this project; all others are peers."""
+
+RECIPES = (*FIXED, *PEERS, *OURS)
+"""All that are compared."""
 
 FINDS_PEAK = "automatic"
 """The recipe that does not use the learning rate it is given."""

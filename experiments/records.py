@@ -26,6 +26,9 @@ RUNS = Path("runs/robustness")
 """Where runs are kept, `<workload>/results` below it. One folder for all studies: a run that two of them need is
 carried out once."""
 
+PARTS = ("byte_gpt",)
+"""Records of the robustness study that hold other workloads than `robustness.json`: those whose runs take longer."""
+
 RESTORING = frozenset(("recover", "release", "clear"))
 """Actions that take an intervention back, and are none."""
 
@@ -87,20 +90,20 @@ def tuned_peaks(record: Path, workloads: Sequence[str]) -> dict[tuple[str, str],
     """(workload, optimizer) -> the peak at which the robustness study found `cosine` at its best.
 
     Args:
-        record: the folder with `robustness.json`.
+        record: the folder with `robustness.json`, and with records that the study left under other names (`PARTS`).
         workloads: names of those wanted.
 
     Raises:
-        StudyError: there is no such record, or it lacks one of the workloads.
+        StudyError: there is no such record, or none has one of the workloads.
     """
-    path = record / "robustness.json"
+    folder = record if (record / "robustness.json").is_file() else RECORD
+    path = folder / "robustness.json"
     if not path.is_file():
-        path = RECORD / "robustness.json"
-    try:
-        pairs = json.loads(path.read_text())["pairs"]
-    except FileNotFoundError as error:
-        raise StudyError(f"there is no record {path}: run `python -m experiments.robustness` first") from error
-    peaks = {(pair["workload"], pair["optimizer"]): float(pair["tuned"]["lr"]) for pair in pairs}
+        raise StudyError(f"there is no record {path}: run `python -m experiments.robustness` first")
+    peaks: dict[tuple[str, str], float] = {}
+    for part in (folder / f"{name}.json" for name in ("robustness", *PARTS)):
+        pairs = json.loads(part.read_text())["pairs"] if part.is_file() else []
+        peaks |= {(pair["workload"], pair["optimizer"]): float(pair["tuned"]["lr"]) for pair in pairs}
     missing = sorted(set(workloads) - {workload for workload, _ in peaks})
     if missing:
         raise StudyError(
@@ -134,6 +137,7 @@ def options(name: str, description: str, *, seeds: int, workloads: Sequence[str]
     parser.add_argument("--jobs", type=int, default=2, help="processes (default: %(default)s)")
     parser.add_argument("--output", type=Path, default=RUNS, help="runs (default: %(default)s)")
     parser.add_argument("--record", type=Path, default=RECORD, help="tables (default: results/ beside this file)")
+    parser.add_argument("--name", default=name, help="of the record, for a part of a study (default: %(default)s)")
     return parser
 
 
@@ -142,6 +146,8 @@ def parsed(parser: argparse.ArgumentParser) -> argparse.Namespace:
     arguments = parser.parse_args()
     if arguments.seeds < 1 or arguments.jobs < 1:
         parser.error("--seeds and --jobs must be at least 1")
+    if arguments.name in ("", ".", "..") or Path(arguments.name).name != arguments.name:
+        parser.error(f"--name must be a file name without folders, got {arguments.name!r}")
     return arguments
 
 
@@ -198,7 +204,7 @@ def at_tuned_peaks(
         return measure(peaks, seeds=arguments.seeds, jobs=arguments.jobs, output=arguments.output)
 
     entries = carried_out(name, study, arguments.output)
-    write(arguments.record, name, header(name, arguments.seeds), {"pairs": entries}, markdown)
+    write(arguments.record, arguments.name, header(name, arguments.seeds), {"pairs": entries}, markdown)
 
 
 def header(name: str, seeds: int) -> dict[str, object]:

@@ -147,8 +147,8 @@ def recorded(name: str, optimizer: str, seed: int, steps: int, folder: Path) -> 
 
 
 def truth(entry: Mapping[str, Any]) -> Truth:
-    """What a cosine does over peaks, from an entry of the record."""
-    cosine = entry["cosine"]
+    """What a cosine does over peaks on the seeds for tuning, from an entry of the record."""
+    cosine = entry["tuning"]
     columns = [tuple(one[name] for one in cosine) for name in ("validation_loss", "test_loss", "test_accuracy")]
     accuracy = None if None in columns[2] else columns[2]
     return Truth(tuple(math.log10(one["lr"]) for one in cosine), columns[0], columns[1], accuracy)

@@ -248,9 +248,7 @@ def record(
 
 def main() -> None:
     """Parse the command line, carry out what is missing, and write the record."""
-    parser = options("robustness", "Any learning rate?", seeds=3, workloads=list(TUNING))
-    parser.add_argument("--name", default="robustness", help="of the record (default: %(default)s)")
-    arguments = parsed(parser)
+    arguments = parsed(options("robustness", "Any learning rate?", seeds=3, workloads=list(TUNING)))
     workloads = {name: TUNING[name] for name in arguments.workloads}
     pairs = carried_out("robustness", lambda: measured(workloads, arguments), arguments.output)
     record(arguments.name, "Any learning rate, many workloads", pairs, arguments)

@@ -19,7 +19,7 @@ def main() -> None:
     parser.set_defaults(output=Path("runs/set_aside"))
     arguments = parsed(parser)
     pairs = carried_out("set_aside", lambda: measured(SET_ASIDE, arguments), arguments.output)
-    record("set_aside", "Any learning rate, on the workloads set aside", pairs, arguments, "set_aside")
+    record(arguments.name, "Any learning rate, on the workloads set aside", pairs, arguments, "set_aside")
 
 
 if __name__ == "__main__":

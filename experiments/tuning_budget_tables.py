@@ -8,19 +8,18 @@ from itertools import combinations
 from statistics import fmean, median
 from typing import Any
 
-from adaptive_lr.study.statistics import expected_best
 from experiments.records import heading, table
 
 SHOWN = (1, 2, 3, 5, 7)
 
 INTRODUCTION = """\
-*Automatic*: mean over nine starting learning rates, one run each. *cosine, k*: the expected least validation loss of k
-runs of the seven half-decades around its peak (in the last column of k, all nine decades), over that of one automatic
-run: below 1, tuning is the better. *k to match*: the fewest runs whose expected best is no worse than one automatic
-run, of the half-decades and of the decades; - where even all of them are worse. *Gap*: what one automatic run, and the
-best of k half-decades by validation, lack of the test accuracy of the best of all seven, in points. Finding the seven
-half-decades took nine runs, which are not counted, and `cosine` is chosen and reported on the same seeds: both favour
-tuning.
+*Automatic*: mean over nine starting learning rates, one run each. *cosine, k*: the expected validation loss of the best
+of k runs of the seven half-decades around its peak (in the last column of k, all nine decades), over that of one
+automatic run: below 1, tuning is the better. The best has the least validation loss on other seeds, of which nothing is
+reported. *k to match*: the fewest runs whose expected best is no worse than one automatic run, of the half-decades and
+of the decades; - where even all of them are worse. *Gap*: what one automatic run, and the best of k half-decades, lack
+of the test accuracy of the best of all seven, in points. Finding the seven half-decades took nine runs, which are not
+counted: that favours tuning.
 """
 
 
@@ -30,9 +29,9 @@ class Budget:
 
     Attributes:
         workload, optimizer: names.
-        nearby, decades: expected least validation loss of k = 1, 2, ... runs, over that of one automatic run.
+        nearby, decades: expected validation loss of the best of k = 1, 2, ... runs, over that of one automatic run.
         matched_nearby, matched_decades: the fewest runs that are no worse than it in expectation, or None.
-        gaps: missing test accuracy of the best (by validation) of k half-decades, in points, in expectation; None
+        gaps: missing test accuracy of the best of k half-decades, in points, in expectation; None
             without accuracies.
         automatic_gap: that of one automatic run.
     """
@@ -55,25 +54,22 @@ def budgets(record: Mapping[str, Any]) -> list[Budget]:
 def _budget(entry: Mapping[str, Any]) -> Budget:
     level = fmean(one["validation_loss"] for one in entry["automatic"])
     nearby, decades = (
-        [float(value) / level for value in expected_best([one["validation_loss"] for one in entry[name]])]
-        for name in ("nearby", "decades")
+        [value / level for value in expected_of_best(entry[name], "validation_loss")] for name in ("nearby", "decades")
     )
     gaps = automatic_gap = None
-    tuned = min(entry["nearby"], key=lambda one: one["validation_loss"])["test_accuracy"]
+    tuned = min(entry["nearby"], key=lambda one: one["tuning_loss"])["test_accuracy"]
     if tuned is not None:
-        gaps = [100.0 * (tuned - accuracy) for accuracy in expected_accuracy(entry["nearby"])]
+        gaps = [100.0 * (tuned - accuracy) for accuracy in expected_of_best(entry["nearby"], "test_accuracy")]
         automatic_gap = 100.0 * (tuned - fmean(one["test_accuracy"] for one in entry["automatic"]))
     return Budget(
         entry["workload"], entry["optimizer"], nearby, decades, matched(nearby), matched(decades), gaps, automatic_gap
     )
 
 
-def expected_accuracy(outcomes: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Expected test accuracy of the best by validation of k = 1, 2, ..., n outcomes, over all choices."""
-    ordered = sorted(outcomes, key=lambda one: one["validation_loss"])
-    return [
-        fmean(chosen[0]["test_accuracy"] for chosen in combinations(ordered, k)) for k in range(1, len(ordered) + 1)
-    ]
+def expected_of_best(outcomes: Sequence[Mapping[str, Any]], value: str) -> list[float]:
+    """What the best by tuning of k = 1, 2, ..., n outcomes has in expectation, over all choices of k."""
+    ordered = sorted(outcomes, key=lambda one: one["tuning_loss"])
+    return [fmean(chosen[0][value] for chosen in combinations(ordered, k)) for k in range(1, len(ordered) + 1)]
 
 
 def matched(ratios: Sequence[float]) -> int | None:

@@ -32,10 +32,12 @@ from experiments.paper import (
     faults,
     growing_noise,
     horizons,
+    language_model,
     no_harm,
     peers,
     robustness,
     set_aside,
+    step_cost,
     targets,
     tuning_budget,
 )
@@ -56,6 +58,9 @@ PARTS: Sequence[tuple[str, Callable[[Mapping[str, Any]], Part]]] = (
     ("horizons.json", horizons.part),
     ("tuning_budget.json", tuning_budget.part),
     ("peers.json", peers.part),
+    ("byte_gpt.json", language_model.part),
+    ("byte_gpt_peers.json", language_model.peers),
+    ("step_cost.json", step_cost.part),
 )
 """Recorded result, and what the paper takes from it; one record may give several parts."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
 from adaptive_lr.controllers.rehearsal import DRIFT, OFFSETS
-from experiments.horizons_tables import Comparison, comparison
+from experiments.horizons_tables import FACTORS, Comparison, comparison, holds
 from experiments.paper import Part
 from experiments.paper.latex import OPTIMIZERS, escape, number, percent, points, tabular
 
@@ -30,6 +30,7 @@ def part(record: Mapping[str, Any]) -> Part:
     numbers = {
         "horizons.seeds": str(record["about"]["seeds"]),
         "horizons.control": rf"\texttt{{{record['about']['control_sha256'][:12]}}}",
+        "horizons.tuning-seeds": str(record["pairs"][0]["tuning"][0]["seeds"]),
         "horizons.workloads": str(len({one.workload for one in found})),
         "horizons.lengths": " and ".join(f"{steps:,}" for steps in lengths),
         "horizons.longest": f"{lengths[-1]:,}",
@@ -41,7 +42,7 @@ def part(record: Mapping[str, Any]) -> Part:
     for rule in record["rules"]:
         if rule["rule"] in RULES:
             numbers |= _judged(f"horizons.{rule['steps']}.{RULES[rule['rule']]}", rule)
-    return Part(numbers, {"horizons": _table(found, lengths)})
+    return Part(numbers, {"horizons": _table(found, lengths), "horizons-large": _large(found, lengths)})
 
 
 def _numbers(prefix: str, found: Sequence[Comparison]) -> dict[str, str]:
@@ -51,6 +52,13 @@ def _numbers(prefix: str, found: Sequence[Comparison]) -> dict[str, str]:
         f"{prefix}.decades": _decades(median(one.decades for one in found)),
         f"{prefix}.spent": percent(max(one.spent for one in found)),
     }
+    for recipe, name in (("cosine", "cosine"), ("cosine+guarded", "guarded")):
+        for index, factor in enumerate(FACTORS):
+            count = sum(holds(one, recipe, index) for one in found)
+            numbers[f"{prefix}.above-{factor}.{name}.within"] = str(count)
+            lost = [one.above[recipe][index] for one in found if one.gap is not None]
+            if lost:
+                numbers[f"{prefix}.above-{factor}.{name}.worst"] = points(max(lost))
     scored = {(one.workload, one.optimizer): one for one in found if one.gap is not None}
     gaps = {pair: one.gap for pair, one in scored.items() if one.gap is not None}
     functions = [one.ratio for one in found if one.gap is None]
@@ -79,31 +87,66 @@ def _judged(prefix: str, rule: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _table(found: Sequence[Comparison], lengths: Sequence[int]) -> str:
-    """A row for each pair, with the columns of `_cells` for each length; empty where it was not trained for so long."""
+    """Columns of `_cells` for each length."""
+    spans = [("", 2)]
+    for steps in lengths:
+        spans += [(f"{steps:,} updates", 5), ("alone", 1)]
+    return _by_pair(found, lengths, ["tuned", "found", "gap", "interval", "loss", "loss"], _cells, spans)
+
+
+def _large(found: Sequence[Comparison], lengths: Sequence[int]) -> str:
+    """Given peaks: the fixed schedule at ten times the tuned peak; guarded at that and at ten times."""
+    heads = [r"fixed $\times10$", r"$\times1$", r"$\times10$", "interval"]
+    return _by_pair(found, lengths, heads, _large_cells, [("", 2), *((f"{steps:,} updates", 4) for steps in lengths)])
+
+
+def _by_pair(
+    found: Sequence[Comparison],
+    lengths: Sequence[int],
+    heads: Sequence[str],
+    cells: Callable[[Comparison], list[str]],
+    spans: Sequence[tuple[str, int]],
+) -> str:
+    """A row for each pair, with the same columns for each length; empty where it was not trained for so long."""
     by_pair: dict[tuple[str, str], dict[int, Comparison]] = {}
     for one in found:
         by_pair.setdefault((one.workload, one.optimizer), {})[one.steps] = one
     rows, previous = [], ""
     for (workload, optimizer), by_length in by_pair.items():
-        cells = [_cells(by_length.get(steps)) for steps in lengths]
+        groups = [cells(by_length[steps]) if steps in by_length else [""] * len(heads) for steps in lengths]
         first = "" if workload == previous else escape(workload)
-        rows.append([first, OPTIMIZERS[optimizer], *(text for group in cells for text in group)])
+        rows.append([first, OPTIMIZERS[optimizer], *(text for group in groups for text in group)])
         previous = workload
-    heads = ["workload", "", *(["tuned", "found", "gap", "loss", "gap", "loss"] * len(lengths))]
-    spans = [("", 2)]
-    for steps in lengths:
-        spans += [(f"{steps:,} updates", 4), ("peak alone", 2)]
-    return tabular("ll" + "r" * (len(heads) - 2), heads, rows, spans=spans)
+    columns = len(heads) * len(lengths)
+    return tabular("ll" + "r" * columns, ["workload", "", *(list(heads) * len(lengths))], rows, spans=spans)
 
 
-def _cells(one: Comparison | None) -> list[str]:
-    if one is None:
-        return [""] * 6
+def _cells(one: Comparison) -> list[str]:
     accuracy = one.tuned["test_accuracy"]
     tuned = number(one.tuned["test_loss"]) if accuracy is None else percent(accuracy)
-    gap, peak_gap = ("" if value is None else points(value) for value in (one.gap, one.peak_gap))
+    gap = "" if one.gap is None else points(one.gap)
     edge = "*" if one.at_edge else ""
-    return [tuned + edge, _decades(one.decades), gap, number(one.ratio), peak_gap, number(one.peak_ratio)]
+    return [tuned + edge, _decades(one.decades), gap, _interval(one, one.interval), number(one.ratio),
+            number(one.peak_ratio)]  # fmt: skip
+
+
+def _large_cells(one: Comparison) -> list[str]:
+    guarded, intervals = one.above["cosine+guarded"], one.above_intervals.get("cosine+guarded")
+    gaps = [_gap(one, value) for value in (one.above["cosine"][-1], *guarded)]
+    return [*gaps, _interval(one, intervals[-1] if intervals else None)]
+
+
+def _gap(one: Comparison, value: float) -> str:
+    """Points, or without accuracies the ratio of losses."""
+    return points(value) if one.gap is not None else number(value) + r"$\times$"
+
+
+def _interval(one: Comparison, ends: Sequence[float] | None) -> str:
+    """Ends of an interval, in points to a tenth, or of a ratio to two digits where it is small."""
+    if ends is None:
+        return ""
+    texts = [f"{end:.2g}" if one.gap is None and abs(end) < 100.0 else f"{round(end, 1) + 0.0:.1f}" for end in ends]
+    return rf"$[{texts[0]},{texts[1]}]$"
 
 
 def _decades(value: float) -> str:

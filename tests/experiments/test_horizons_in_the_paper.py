@@ -21,7 +21,11 @@ def entry(accuracy: float | None, *, steps: int = 1200, loss: float = 0.6, missi
     less = None if accuracy is None else accuracy - 0.1
     return {
         "workload": "x_1", "optimizer": "sgd", "steps": steps, "found": [0.1, 1.0], "spent": [0.04, 0.09],
-        "cosine": [outcome(0.01, 1.0, less), outcome(0.1, 0.5, accuracy), outcome(1.0, 2.0, less)],
+        "tuning": [outcome(0.01, 1.0, less), outcome(0.1, 0.5, accuracy), outcome(1.0, 2.0, less)],
+        "above": {recipe: [outcome(0.1, 0.5, accuracy), outcome(1.0, 0.5 * times, less)]
+                  for recipe, times in (("cosine", 4.0), ("cosine+guarded", 1.01))},
+        "intervals": {"automatic": [[1.0, 3.0]], "cosine": [[0.0, 0.0], [9.0, 11.0]],
+                      "cosine+guarded": [[0.0, 0.0], [-1.0, 1.5]]},
         "automatic": outcome(0.001, loss, None if accuracy is None else accuracy - missing), **changes,
     }  # fmt: skip
 
@@ -53,15 +57,27 @@ def test_each_length_has_its_own_numbers(record: dict[str, Any]) -> None:
 
 def test_a_row_of_the_table_is_a_pair_and_a_length_it_was_not_trained_for_is_empty(record: dict[str, Any]) -> None:
     table = horizons.part(record).tables["horizons"]
-    alone = "$+5.0$ & $2$"
-    assert rf"x\_1 & SGD & 90.0\,\% & $+0.50$ & $+2.0$ & $1.2$ & {alone} & 90.0\,\% & $+0.50$ & $-1.0$ & $1.2$" in table
-    assert rf" & AdamW & 80.0\,\% & $+0.50$ & $+0.0$ & $0.3$ & {alone}{' & ' * 6} \\" in table
-    assert rf"f & SGD & $0.5$ & $+0.50$ &  & $1.01$ &  & $2${' & ' * 6} \\" in table
+    ends = "$[1.0,3.0]$"
+    of_both = [rf"90.0\,\% & $+0.50$ & {gap} & {ends} & $1.2$ & $2$" for gap in ("$+2.0$", "$-1.0$")]
+    assert rf"x\_1 & SGD & {' & '.join(of_both)} \\" in table
+    assert rf" & AdamW & 80.0\,\% & $+0.50$ & $+0.0$ & {ends} & $0.3$ & $2${' & ' * 6} \\" in table
+    assert rf"f & SGD & $0.5$ & $+0.50$ &  & $[1,3]$ & $1.01$ & $2${' & ' * 6} \\" in table
+
+
+def test_a_given_peak_has_a_table_and_counts_of_its_own(record: dict[str, Any]) -> None:
+    """Ten points are missing at ten times the peak; of the function the loss is 1.01 times tuned under control."""
+    part = horizons.part(record)
+    numbers = {name: part.numbers[f"horizons.1200.above-{name}"] for name in
+               ("1.guarded.within", "10.guarded.within", "10.cosine.within", "10.guarded.worst")}  # fmt: skip
+    assert list(numbers.values()) == ["3", "1", "0", "$+10.0$"]
+    table = part.tables["horizons-large"]
+    assert r"x\_1 & SGD & $+10.0$ & $+0.0$ & $+10.0$ & $[-1.0,1.5]$" in table
+    assert r"f & SGD & $4$$\times$ & $1$$\times$ &" in table
 
 
 def test_a_best_peak_at_the_edge_is_marked() -> None:
     first = entry(0.9)
-    first["cosine"] = first["cosine"][1:]
+    first["tuning"] = first["tuning"][1:]
     assert r"90.0\,\%*" in horizons.part({"about": ABOUT, "pairs": [first], "rules": []}).tables["horizons"]
 
 

@@ -15,7 +15,7 @@ from adaptive_lr.study import Run, RunResult
 from experiments import no_harm
 from experiments.no_harm_tables import differences, markdown
 from experiments.paper import no_harm as for_the_paper
-from experiments.records import interventions, recorded_workloads, rounded, tuned_peaks
+from experiments.records import RECORD, interventions, recorded_workloads, rounded, tuned_peaks
 from made_up_records import ABOUT, seeds_of
 
 FIXED = [0.20, 0.22, 0.24]
@@ -114,6 +114,33 @@ def test_a_workload_without_a_tuned_peak_is_named(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "argv", ["no_harm", "--workloads", "gru", "--record", str(tmp_path)])
     with pytest.raises(SystemExit, match=r"no tuned peak of gru: run `python -m experiments\.robustness"):
         no_harm.main()
+
+
+def test_a_part_of_a_study_keeps_a_record_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Under the name that is given; the peak is found in the part of the robustness study that has that workload."""
+    pairs = json.loads((RECORD / "robustness.json").read_text())["pairs"]
+    own = [pair for pair in pairs if pair["workload"] == "quadratic"]
+    (tmp_path / "robustness.json").write_text(json.dumps({"pairs": []}))
+    (tmp_path / "byte_gpt.json").write_text(json.dumps({"pairs": own}))
+    assert tuned_peaks(tmp_path, ["quadratic"]) == {
+        ("quadratic", pair["optimizer"]): pair["tuned"]["lr"] for pair in own
+    }
+    arguments = ["--workloads", "quadratic", "--seeds", "2", "--jobs", "1", "--output", str(tmp_path / "runs")]
+    monkeypatch.setattr(sys, "argv", ["no_harm", *arguments, "--record", str(tmp_path), "--name", "a_part"])
+    no_harm.main()
+    assert (tmp_path / "a_part.json").exists()
+    assert (tmp_path / "a_part.md").exists()
+    assert not (tmp_path / "no_harm.json").exists()
+
+
+@pytest.mark.parametrize("name", ["", "a/b", ".."])
+def test_a_name_with_folders_is_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["no_harm", "--name", name])
+    with pytest.raises(SystemExit):
+        no_harm.main()
+    assert "--name must be" in capsys.readouterr().err
 
 
 def test_all_workloads_on_record_are_taken_by_default() -> None:
