@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
     from torch.utils.tensorboard import SummaryWriter
 
-STATE_VERSION = 5
+STATE_VERSION = 6
 
 
 class AdaptiveLR:

@@ -8,6 +8,7 @@ from statistics import median
 from typing import NamedTuple
 
 from adaptive_lr.controllers.base import Reason
+from adaptive_lr.controllers.motion import Motion
 from adaptive_lr.controllers.setback import Setback
 from adaptive_lr.controllers.sweep import UNKNOWN_RISE, LossWatch
 from adaptive_lr.controllers.vanished import VanishedGradient
@@ -28,7 +29,7 @@ teach anything teach it at once."""
 
 GIVEN_BACK = 0.1
 """Share of the fall that is left where the rest was given back: a network whose large updates first taught and then
-killed it stands a little below its start for good. A quarter of what makes a loss diverge (`sweep.RISE`), and not
+killed it stands a little below its start for good. A fifth of what makes a loss diverge (`sweep.RISE`), and not
 tuned."""
 
 HIGH_LOSSES = 3
@@ -74,24 +75,29 @@ class Damage(NamedTuple):
     high: int = 0  # losses in a row far above the start, while updates were larger than the target
     nonfinite: int = 0  # losses in a row that were not finite
     recent: tuple[float, ...] = ()  # the last losses, oldest first; at most KEPT
+    motion: Motion = Motion()
     swing: Moments = Moments()  # sizes of the differences of successive losses, before updates grew large
 
-    def add(self, loss: float | None, norm: float | None, ratio: float, rate: float, *, target: float) -> Damage:
+    def add(self, loss: float | None, norm: float | None, ratio: float | None, rate: float, *, target: float) -> Damage:
         """One update more.
 
         Args:
             loss: of its batch, before it; None where there is none, or it tells nothing.
             norm: of its gradient; None where it was not measured.
-            ratio: its update-to-weight ratio.
+            ratio: its update-to-weight ratio; None where it was not measured, or the update was left out.
             rate: its learning rate.
             target: ratio above which a high loss is no bad batch.
         """
-        midway, watch, gradient, worst, steepest, storm, high, nonfinite, recent, swing = self
+        midway, watch, gradient, worst, steepest, storm, high, nonfinite, recent, motion, swing = self
         harmless, calm = midway or worst <= HARMLESS_RATIO, not storm
+        if ratio is None:
+            ratio = 0.0
+        elif ratio < LARGEST_VALUE and rate > 0.0:
+            motion = motion.add(ratio / rate)
         worst, steepest = max(worst, ratio) if ratio < LARGEST_VALUE else LARGEST_VALUE, max(steepest, per(ratio, rate))
         storm = storm + 1 if storm or worst > STORM_RATIO else 0
         if loss is None:
-            return Damage(midway, watch, gradient, worst, steepest, storm, high, nonfinite, recent, swing)
+            return Damage(midway, watch, gradient, worst, steepest, storm, high, nonfinite, recent, motion, swing)
         usable = is_usable(loss)
         nonfinite = 0 if usable else nonfinite + 1
         if nonfinite != 1:
@@ -105,7 +111,7 @@ class Damage(NamedTuple):
             recent = (*recent[1 - KEPT :], loss)
             if norm is not None and norm < LARGEST_VALUE:
                 gradient = gradient.add(loss, norm)
-        return Damage(midway, watch, gradient, worst, steepest, storm, high, nonfinite, recent, swing)
+        return Damage(midway, watch, gradient, worst, steepest, storm, high, nonfinite, recent, motion, swing)
 
     def since(self, ratio: float, rate: float) -> Damage:
         """The same after a snapshot; the last update still counts."""
@@ -117,7 +123,8 @@ class Damage(NamedTuple):
         Its smoothed loss is the best, and no worse than `kept`; no update was large since, no gradient has vanished.
         """
         watch = self.watch
-        return watch.at_best and watch.smoothed <= kept and self.worst <= SNAPSHOT_RATIO and not self.gradient.low
+        dying = self.gradient.low or self._unmoved
+        return watch.at_best and watch.smoothed <= kept and self.worst <= SNAPSHOT_RATIO and not dying
 
     @property
     def harmless(self) -> bool:
@@ -142,6 +149,9 @@ class Damage(NamedTuple):
         if self.storm == STORM_STEPS and self._taught_nothing:
             text = f"updates of up to {self.worst:.3g} of the weights' size taught nothing in {STORM_STEPS} updates"
             return Reason("rescue", "loss", watch.smoothed, start, text)
+        if self._unmoved:
+            text = f"the weights hardly move any more, and the loss stands at {loss:.4g}, no lower than its start"
+            return Reason("rescue", "loss", loss, start, text)
         if self.storm and norm is not None and self.gradient.found:
             text = f"the gradient has vanished, to {norm:.3g} at a loss of {loss:.4g}: the network is dead"
             return Reason("rescue", "grad_norm", norm, self.gradient.threshold(loss), text)
@@ -164,6 +174,15 @@ class Damage(NamedTuple):
         deviation = median(abs(b - a) for a, b in pairwise(self.recent)) / NORMAL_DIFFERENCE
         error = deviation * math.sqrt(1.0 / size + 1.0 / RECENT)
         return median(self.recent[-RECENT:]) - self.watch.start.mean > BEYOND_NOISE * error
+
+    @property
+    def _unmoved(self) -> bool:
+        """Whether the weights hardly move any more and the last losses stand no lower than the start, but for noise."""
+        start = self.watch.start
+        if not (self.motion.ended and self.watch.started) or len(self.recent) < KEPT:
+            return False
+        least = max(GIVEN_BACK * (start.mean - self.watch.best), 2.0 * math.sqrt(start.variance / start.size))
+        return start.mean - median(self.recent) < least
 
     @property
     def _taught_nothing(self) -> bool:

@@ -1,4 +1,4 @@
-"""`Relapse`: a loss that rises after the watch, and the comparison that tells whether the learning rate is too large."""
+"""`Relapse`: a loss that rises after the watch, and the comparison that tells whether a cut helps."""
 
 from __future__ import annotations
 

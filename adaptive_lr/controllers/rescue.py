@@ -90,9 +90,11 @@ class Rescue(Controller[RescueState]):
       (`adaptive_lr.controllers.setback.Setback`), or
     - 20 updates after the first one larger than 0.14 of the weights, the loss does not stand below its start, or of a
       clear fall has given back nine tenths, or
-    - after such an update the gradient vanishes while the loss does not, to a 30th of what it was for its loss: units
-      are dead, whatever the loss began at (`adaptive_lr.controllers.vanished.VanishedGradient`). A loss that converges
-      as far to a level above 0, by updates as large as that, looks the same, and is taken back once.
+    - the weights come to move, per learning rate, a tenth as far as they did, while the loss stands no lower than its
+      start (`adaptive_lr.controllers.motion.Motion`), or
+    - after an update larger than 0.14 the gradient vanishes while the loss does not, to a 30th of what it was for its
+      loss: units are dead, whatever the loss began at (`adaptive_lr.controllers.vanished.VanishedGradient`). A loss
+      that converges as far to a level above 0, by updates as large as that, looks the same, and is taken back once.
 
     Large updates destroy networks while their loss still falls, but they are what a linear model or one with unscaled
     targets needs. So the first of them raises a suspicion: the run goes on for ten updates and is set aside; the same
@@ -107,13 +109,20 @@ class Rescue(Controller[RescueState]):
     Then parameters and optimizer state go back to the snapshot, and the factor is cut to where no update since would
     have been larger than `target_ratio` of the weights, at least to a third. While the base goes on rising, the
     learning rate is held where the ratio passes `target_ratio`, and for as long as the law watches it is the lower of
-    the base and of where it was held (`adaptive_lr.controllers.hold.Hold`). The factor that stands when the watch is
-    over stays: what was learned is that the peak was wrong. From then on only a setback still cuts, to a third, and
-    nothing is taken back.
+    the base and of where it was held; where a ratio asked for the cut, that level rises while ratios stay below 0.02
+    (`adaptive_lr.controllers.hold.Hold`). The factor that stands when the watch is over stays: what was learned is that
+    the peak was wrong.
+
+    From then on only a setback is looked into: the run goes on for 24 updates and is set aside, and as many are made
+    from where these began at a third of the learning rate. The cut stays where they come to a clearly lower loss, else
+    the run goes on without it. After two such comparisons in vain a rising loss is no longer judged
+    (`adaptive_lr.controllers.relapse.Relapse`). A loss that rises because the base does so again, as after a warm
+    restart, is no setback.
 
     While it watches, the update-to-weight ratio costs a copy of the weights each step, and the snapshot holds one copy
-    of parameters and optimizer state, while it compares two; afterwards the law costs nothing but the gradient norm,
-    which `GradientSpike` reads as well. The reasons that lie in the loss are `adaptive_lr.controllers.damage.Damage`'s.
+    of parameters and optimizer state, while it compares two. Afterwards the law costs nothing but the gradient norm,
+    which `GradientSpike` reads as well, and the one or two copies for the 48 updates of a comparison. The reasons that
+    lie in the loss are `adaptive_lr.controllers.damage.Damage`'s.
 
     Args:
         watch_steps: updates watched after the base learning rate last rose or was last cut. Deep plain networks trained
@@ -124,7 +133,8 @@ class Rescue(Controller[RescueState]):
         target_ratio: the ratio aimed at by a cut. On those pairs the largest ratio of the warm-up at the best peak is
             0.005 to 0.26, its median 0.085, and half of them lie between 0.04 and 0.15.
         min_factor: lower bound of this law's factor, in (0, 1].
-        snapshots: False saves their memory: the learning rate is cut, nothing is taken back.
+        snapshots: False saves their memory: the learning rate is cut, nothing is taken back. After the watch it is not
+            cut either, because nothing can be compared.
 
     Raises:
         TypeError, ValueError: an argument is of another kind or out of its range.
@@ -198,6 +208,7 @@ class Rescue(Controller[RescueState]):
         state = state._replace(setback=setback, base=base, skipped=skipped)
         if not state.watching:
             return self._later(state, loss, risen=risen)
+        measured = None if skipped else statistics.values.get("update_ratio")
         ratio, rate, standing = statistics.values.get("update_ratio", 0.0), base * state.factor, state.factor
         state, reasons = self._held(state, ratio, following)
         reasons = regained + reasons
@@ -206,7 +217,7 @@ class Rescue(Controller[RescueState]):
         if state.settling:
             return state._replace(settling=state.settling - 1), Adjustment(factor=state.factor, reasons=reasons)
         norm = statistics.values.get("grad_norm")
-        damage = state.damage.add(loss, norm, ratio, rate, target=self.target_ratio)
+        damage = state.damage.add(loss, norm, measured, rate, target=self.target_ratio)
         state = state._replace(damage=damage, age=state.age + 1, quiet=state.quiet + 1)
         reason = self._too_large(state, ratio) or damage.reason(loss, norm, state.setback)
         if reason is not None and not self._premature(state, reason):

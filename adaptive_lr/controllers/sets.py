@@ -16,9 +16,10 @@ def guarded(*, snapshots: bool = True) -> Composition:
     """The peak learning rate is given: do no harm, and rescue the run when it is wrong.
 
     `Rescue` takes back what a too large peak destroys, and holds the learning rate where updates are as large as a
-    healthy warm-up's; later it backs off where the loss comes back up. `GradientSpike` damps and skips bad gradients,
-    `LossVariance` brakes when the training loss rises or its noise grows without progress. None raises the learning
-    rate above the base schedule. A peak too large by less than a half-decade or so may pass unnoticed.
+    healthy warm-up's; later it backs off where the loss comes back up and a comparison shows that this helps.
+    `GradientSpike` damps and skips bad gradients, `LossVariance` brakes when the training loss rises or its noise grows
+    without progress. None raises the learning rate above the base schedule. A peak too large by less than a half-decade
+    or so may pass unnoticed.
 
     Args:
         snapshots: whether `Rescue` keeps a copy of parameters and optimizer state while it watches (the rise of the

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptive_lr.controllers.hold import HOLD_STEPS, REGAIN_STEPS, WAIT, Hold
+from adaptive_lr.controllers.hold import HOLD_STEPS, IDLE_RATIO, IDLE_REGAIN, REGAIN_STEPS, WAIT, Hold
 from adaptive_lr.series import LARGEST_VALUE
 
 
@@ -33,9 +33,20 @@ def test_the_first_ratios_after_a_cut_say_nothing() -> None:
 
 
 def test_only_a_cut_that_the_ratio_asked_for_regains_and_for_so_many_updates() -> None:
-    assert follow(Hold(1.0), [0.01] * 50).ceiling == 1.0
-    regained = follow(Hold(1.0, regains=True), [0.01] * 50)
+    assert follow(Hold(1.0), [0.05] * 50).ceiling == 1.0
+    regained = follow(Hold(1.0, regains=True), [0.05] * 50)
     assert regained.ceiling == pytest.approx(1.1**REGAIN_STEPS)
+
+
+def test_it_goes_on_regaining_while_updates_are_far_smaller_than_the_target() -> None:
+    assert follow(Hold(1.0), [0.01] * 50).ceiling == 1.0
+    idle = follow(Hold(1.0, regains=True), [0.99 * IDLE_RATIO] * 50)
+    assert idle.ceiling == pytest.approx(1.1**REGAIN_STEPS * IDLE_REGAIN ** (50 - REGAIN_STEPS))
+    assert follow(Hold(1.0, regains=True), [IDLE_RATIO] * 50).ceiling == pytest.approx(1.1**REGAIN_STEPS)
+
+
+def test_a_ratio_of_zero_or_one_that_was_not_measured_regains_nothing() -> None:
+    assert follow(Hold(1.0, regains=True), [0.0] * 50).ceiling == pytest.approx(1.1**REGAIN_STEPS)
 
 
 def test_when_the_base_has_stopped_rising_the_ceiling_is_lowered_for_twenty_updates() -> None:

@@ -333,3 +333,29 @@ def test_an_optimizer_without_a_learning_rate_does_not_stop_the_run() -> None:
     adjustments = run(rows)
     assert any(a.rewind for a in adjustments)
     assert all(0.0 < a.factor <= 1.0 for a in adjustments)
+
+
+def dying(moved: float, reached: float) -> list[Adjustment]:
+    """Updates that change the weights by 0.05, then by so much; the gradient's norm tells nothing."""
+    noise = np.random.default_rng(0).normal(0.0, 0.02, 120)
+    rows = [row(t, 2.3 + noise[t], 0.05) for t in range(30)]
+    return run(rows + [row(t, reached + noise[t], moved) for t in range(30, 120)])
+
+
+def test_weights_that_no_longer_move_at_the_loss_of_the_start_are_taken_back() -> None:
+    asked = [reason for adjustment in dying(1e-4, 2.3) for reason in adjustment.reasons]
+    assert "hardly move" in asked[0].text
+    assert asked[0].statistic == "loss"
+
+
+@pytest.mark.parametrize(("moved", "reached"), [(0.05, 2.3), (1e-4, 1.0), (0.01, 2.3)])
+def test_weights_that_still_move_or_have_learned_are_left_alone(moved: float, reached: float) -> None:
+    assert not any(adjustment.reasons for adjustment in dying(moved, reached))
+
+
+def test_updates_that_were_left_out_or_not_measured_are_no_sign_of_death() -> None:
+    noise = np.random.default_rng(0).normal(0.0, 0.02, 120)
+    rows = [row(t, 2.3 + noise[t], 0.05) for t in range(30)]
+    bare = {"base_lr": 1.0}
+    rows += [Statistics(t, Phase.AFTER, {**bare, "loss": 2.3 + noise[t]}) for t in range(30, 120)]
+    assert not any(adjustment.reasons for adjustment in run(rows))

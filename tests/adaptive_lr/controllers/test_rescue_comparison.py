@@ -94,7 +94,7 @@ def test_a_comparison_longer_than_the_watch_comes_to_a_verdict() -> None:
     """The snapshot is as old as the run, whose flat loss gave no reason for another."""
     law = Rescue(watch_steps=20)
     state = law.init()
-    rows = [row(t, 2.0 + 0.01 * (t % 2), 0.01, base=(t + 1) / 100) for t in range(100)]
+    rows = [row(t, 2.0 + 0.01 * (t % 2), (t + 1) / 1e4, base=(t + 1) / 100) for t in range(100)]
     rows += [row(t, 2.0 + 0.01 * (t % 2), 0.45 if t == 100 else 0.01, base=1.01) for t in range(100, 300)]
     stages = {}
     for shown in rows:
