@@ -75,7 +75,7 @@ class Damage(NamedTuple):
     high: int = 0  # losses in a row far above the start, while updates were larger than the target
     nonfinite: int = 0  # losses in a row that were not finite
     recent: tuple[float, ...] = ()  # the last losses, oldest first; at most KEPT
-    motion: Motion = Motion()
+    motion: Motion = Motion()  # of the weights, per learning rate
     swing: Moments = Moments()  # sizes of the differences of successive losses, before updates grew large
 
     def add(self, loss: float | None, norm: float | None, ratio: float | None, rate: float, *, target: float) -> Damage:

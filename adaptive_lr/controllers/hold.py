@@ -18,12 +18,12 @@ REGAIN_STEPS, REGAIN = 10, 1.1
 first updates of Adam move every weight by the learning rate and agree: for the same learning rate
 their ratio is 1.5 to 5 times that at the end of a warm-up (six workloads), and a ceiling set by them is too low."""
 
-IDLE_RATIO, IDLE_REGAIN = 0.02, 1.03
-"""Update-to-weight ratio below which a ceiling that a ratio asked for goes on rising for as long as it is watched, and
-by how much each update: tenfold in 78. A cut that nothing but the first updates asked for (RMSprop and tied embeddings
-make few, large ones), or one to a rate taken from a run that broke up, would else stand at a twentieth of the best rate
-for good. A ratio of 0.01 helps too little; 0.02 at the pace of `REGAIN`, and 0.03, climb too high where the peak was
-thirty times the best (`experiments/results/comparison_notes.md`)."""
+IDLE_RATIO, IDLE_STEPS = 0.03, 60
+"""Update-to-weight ratio below which it goes on rising at that pace, and updates after the cut until which it may. A
+cut that nothing but the first updates asked for (RMSprop and tied embeddings make few, large ones), or one to a rate
+taken from a run that broke up, would else stand at a twentieth of the best rate for good. Later a small ratio is no
+sign of that: gradients shrink with the loss, and a ceiling that rose with them for the whole watch climbed too high
+where the peak was thirty times the best and more (`experiments/results/comparison_notes.md`)."""
 
 LOWEST = 0.25
 """The least that one ratio multiplies the ceiling by: single ratios are noisy."""
@@ -56,10 +56,9 @@ class Hold(NamedTuple):
         if self.ceiling >= LARGEST_VALUE:
             return self
         ceiling, updates = self.ceiling, self.updates + 1
-        if self.regains and updates <= REGAIN_STEPS:
+        idle = updates <= IDLE_STEPS and 0.0 < ratio < IDLE_RATIO
+        if self.regains and (updates <= REGAIN_STEPS or idle):
             ceiling *= REGAIN
-        elif self.regains and 0.0 < ratio < IDLE_RATIO:
-            ceiling *= IDLE_REGAIN
         if updates > WAIT and (rising or updates <= HOLD_STEPS) and target < ratio < LARGEST_VALUE:
             ceiling = min(ceiling, rate * max(target / ratio, LOWEST))
         return Hold(ceiling, updates, self.regains)

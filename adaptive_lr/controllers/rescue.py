@@ -109,9 +109,9 @@ class Rescue(Controller[RescueState]):
     Then parameters and optimizer state go back to the snapshot, and the factor is cut to where no update since would
     have been larger than `target_ratio` of the weights, at least to a third. While the base goes on rising, the
     learning rate is held where the ratio passes `target_ratio`, and for as long as the law watches it is the lower of
-    the base and of where it was held; where a ratio asked for the cut, that level rises while ratios stay below 0.02
-    (`adaptive_lr.controllers.hold.Hold`). The factor that stands when the watch is over stays: what was learned is that
-    the peak was wrong.
+    the base and of where it was held; where a ratio asked for the cut, that level rises again as long as ratios stay
+    far below the target (`adaptive_lr.controllers.hold.Hold`). The factor that stands when the watch is over stays:
+    what was learned is that the peak was wrong.
 
     From then on only a setback is looked into: the run goes on for 24 updates and is set aside, and as many are made
     from where these began at a third of the learning rate. The cut stays where they come to a clearly lower loss, else

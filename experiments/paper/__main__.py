@@ -28,6 +28,7 @@ from adaptive_lr.study.paper import (
 from experiments.paper import (
     Part,
     ablation,
+    changing_data,
     cost,
     faults,
     growing_noise,
@@ -55,6 +56,7 @@ PARTS: Sequence[tuple[str, Callable[[Mapping[str, Any]], Part]]] = (
     ("faults.json", faults.part),
     ("ablation.json", ablation.part),
     ("growing_noise.json", growing_noise.part),
+    ("changing_data.json", changing_data.part),
     ("horizons.json", horizons.part),
     ("tuning_budget.json", tuning_budget.part),
     ("peers.json", peers.part),

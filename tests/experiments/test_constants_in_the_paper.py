@@ -14,6 +14,7 @@ from adaptive_lr.controllers import (
     futility,
     hold,
     loss_variance,
+    motion,
     peak,
     probe,
     range_probe,
@@ -22,6 +23,7 @@ from adaptive_lr.controllers import (
     range_test,
     regain,
     rehearsal,
+    relapse,
     rescue,
     setback,
     stretch,
@@ -43,9 +45,10 @@ README = Path(__file__).parents[2] / "experiments" / "README.md"
 SPIKE, RESCUE, RANGE, VARIANCE = GradientSpike(), rescue.Rescue(), range_test.RangeTest(), LossVariance()
 
 WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"}
+WORDS |= {12: "twelve"}
 FRACTIONS = {0.1: "a tenth", 0.2: "a fifth", 0.25: "a quarter", 0.5: "half", 1 / 3: "a third", 1 / 16: "a sixteenth"}
 FRACTIONS |= {0.01: "a hundredth"}
-ORDINALS = {3: "third"}
+ORDINALS = {3: "third", 5: "fifth"}
 
 
 def shown(value: float) -> str:
@@ -104,8 +107,18 @@ FACTS = {
         f"above its start by {FRACTIONS[sweep.RISE]} of the fall",
         f"{WORDS[damage.HIGH_LOSSES]} losses in a row stand {FRACTIONS[sweep.UNKNOWN_RISE]} above the start after an "
         f"$r>{shown(RESCUE.target_ratio)}$",
-        f"mean of the last {setback.BLOCK * setback.BLOCKS} losses stands above the best such mean by "
-        f"{WORDS[int(setback.SIGNIFICANT)]} standard errors and by {percent(setback.SHARE)} of the fall",
+        f"mean of the last {setback.BLOCK * setback.BLOCKS} losses stands above the best of $n$ such means, "
+        f"one every {WORDS[setback.BLOCK]} updates, by {percent(setback.SHARE)} of the fall and by at least "
+        f"{WORDS[int(setback.SIGNIFICANT)]} standard errors",
+        rf"\sqrt{{\ln(n/{power_of_ten(setback.FALSE_ALARM)})}}",
+        f"smoothed by {shown(motion.MEMORY)}, has come down to {FRACTIONS[motion.SHARE]} of its highest since the "
+        f"{ORDINALS[motion.FIRST_UPDATES]} update, and the median of the last {WORDS[damage.KEPT]} losses",
+        f"after an $r>{shown(damage.STORM_RATIO)}$, the gradient vanishes",
+        f"where $r<{shown(hold.IDLE_RATIO)}$ until the {hold.IDLE_STEPS}th",
+        f"the run goes on for {relapse.COMPARED} updates and is set aside",
+        f"as many are made again at {FRACTIONS[rescue.MOST_CUT]} of the learning rate",
+        f"is lower by {shown(stretch.CLEARLY)} standard errors",
+        f"After {WORDS[relapse.MOST_MISTAKEN]} comparisons in vain",
         f"{damage.STORM_STEPS} updates after the first with $r>{shown(damage.STORM_RATIO)}$",
         f"or of a fall by more than noise less than {FRACTIONS[damage.GIVEN_BACK]} is left",
         f"since the snapshot had $r>{shown(damage.TOO_SMALL)}$. "
