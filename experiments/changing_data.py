@@ -9,32 +9,15 @@ Writes `results/changing_data.json` and `results/changing_data.md`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
-from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from adaptive_lr.study import Run, StudyError, StudyFolder
 from adaptive_lr.study.digits import Digits
-from adaptive_lr.study.recipe import find_recipe
-from adaptive_lr.study.statistics import paired_difference
-from adaptive_lr.study.summary import collect_cells
 from adaptive_lr.study.workload import Evaluation, Split
-from experiments.records import (
-    Repetitions,
-    carried_out,
-    header,
-    heading,
-    options,
-    parsed,
-    repetitions,
-    table,
-    tuned_peaks,
-    write,
-)
+from experiments.paired import change_table, measure
+from experiments.records import carried_out, header, heading, options, parsed, tuned_peaks, write
 
 PARTS, PART = 5, 280
 """Parts of a run, and updates of each; the first is as long as `Rescue` watches, with a margin."""
@@ -98,50 +81,10 @@ def permutation(part: int) -> Tensor:
 WORKLOADS = {kind.name: f"{_MODULE}:{kind.__name__}" for kind in (PermutedPixels, NoisierImages)}
 
 
-def measure(peaks: Mapping[str, float], *, seeds: int, jobs: int, output: Path) -> list[dict[str, Any]]:
-    """Carry out what is missing, and return an entry for each workload and optimizer.
-
-    Args:
-        peaks: optimizer -> learning rate.
-        seeds: repetitions.
-        jobs: processes.
-        output: where runs are kept.
-
-    Raises:
-        StudyError: some runs failed.
-    """
-    entries = []
-    for name, reference in WORKLOADS.items():
-        folder = StudyFolder(output / name)
-        folder.prepare()
-        for optimizer, lr in peaks.items():
-            runs = [Run(reference, optimizer, recipe, lr, seed, PARTS * PART)
-                    for recipe in (PLAIN, GUARDED) for seed in range(seeds)]  # fmt: skip
-            found = folder.complete(runs, jobs=jobs)
-            if len(found) < len(runs):
-                raise StudyError(f"runs of {name} failed (tracebacks are in {folder.store.directory})")
-            cells = {find_recipe(cell.recipe).name: asdict(repetitions(cell)) for cell in collect_cells(found.values())}
-            entries.append({"workload": name, "optimizer": optimizer, "peak_lr": lr, "recipes": cells})
-    return entries
-
-
 def markdown(record: Mapping[str, Any]) -> str:
     """The whole document, from the record alone."""
-    rows = []
-    for entry in record["pairs"]:
-        found = {name: Repetitions(**values) for name, values in entry["recipes"].items()}
-        plain = found[PLAIN]
-        for name, cell in found.items():
-            change = ["", "", ""]
-            if name == GUARDED:
-                mean, low, high, p = paired_difference(cell.validation_loss, plain.validation_loss)
-                scale = fmean(plain.validation_loss)
-                change = [f"{mean / scale:+.1%}", f"{low / scale:+.1%} to {high / scale:+.1%}", f"{p:.2g}"]
-            accuracy = "" if cell.validation_accuracy is None else f"{fmean(cell.validation_accuracy):.1%}"
-            rows.append([entry["workload"], entry["optimizer"], name, f"{fmean(cell.validation_loss):.4g}", accuracy,
-                         *change])  # fmt: skip
-    heads = ["workload", "optimizer", "recipe", "loss", "accuracy", "change by control", "95 % interval", "p"]
-    return "\n".join([heading("Data that change", record["about"]), INTRODUCTION, table(heads, rows, left=3), ""])
+    changes = change_table(record["pairs"], {GUARDED: PLAIN}, "change by control")
+    return "\n".join([heading("Data that change", record["about"]), INTRODUCTION, changes, ""])
 
 
 INTRODUCTION = f"""\
@@ -158,7 +101,8 @@ def main() -> None:
 
     def study() -> list[dict[str, Any]]:
         peaks = {optimizer: lr for (_, optimizer), lr in tuned_peaks(arguments.record, ["digits-mlp"]).items()}
-        return measure(peaks, seeds=arguments.seeds, jobs=arguments.jobs, output=arguments.output)
+        return measure(WORKLOADS, (PLAIN, GUARDED), peaks, PARTS * PART, seeds=arguments.seeds, jobs=arguments.jobs,
+                       output=arguments.output)  # fmt: skip
 
     entries = carried_out("changing_data", study, arguments.output)
     write(arguments.record, arguments.name, header("changing_data", arguments.seeds), {"pairs": entries}, markdown)

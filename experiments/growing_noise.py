@@ -9,32 +9,17 @@ Writes `results/growing_noise.json` and `results/growing_noise.md`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, replace
-from pathlib import Path
-from statistics import fmean
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from adaptive_lr.study import Run, StudyError, StudyFolder
 from adaptive_lr.study.digits import Digits
 from adaptive_lr.study.recipe import RECIPES, find_recipe
-from adaptive_lr.study.statistics import paired_difference
-from adaptive_lr.study.summary import collect_cells
 from experiments.guarded_parts import part
-from experiments.records import (
-    Repetitions,
-    carried_out,
-    header,
-    heading,
-    options,
-    parsed,
-    repetitions,
-    table,
-    tuned_peaks,
-    write,
-)
+from experiments.paired import change_table, measure
+from experiments.records import carried_out, header, heading, options, parsed, tuned_peaks, write
 
 LAW = "loss_variance"
 HALF = Digits.total_steps // 2
@@ -82,50 +67,11 @@ class WrongLabels(Digits):
 WORKLOADS = {kind.name: f"{_MODULE}:{kind.__name__}" for kind in (SmallBatches, WrongLabels)}
 
 
-def measure(peaks: Mapping[str, float], *, seeds: int, jobs: int, output: Path) -> list[dict[str, Any]]:
-    """Carry out what is missing, and return an entry for each workload and optimizer.
-
-    Args:
-        peaks: optimizer -> learning rate.
-        seeds: repetitions.
-        jobs: processes.
-        output: where runs are kept.
-
-    Raises:
-        StudyError: some runs failed.
-    """
-    entries = []
-    recipes = [recipe for pair in PAIRS for recipe in reversed(pair)]
-    for name, reference in WORKLOADS.items():
-        folder = StudyFolder(output / name)
-        folder.prepare()
-        for optimizer, lr in peaks.items():
-            runs = [Run(reference, optimizer, r, lr, s, Digits.total_steps) for r in recipes for s in range(seeds)]
-            found = folder.complete(runs, jobs=jobs)
-            if len(found) < len(runs):
-                raise StudyError(f"runs of {name} failed (tracebacks are in {folder.store.directory})")
-            cells = {find_recipe(cell.recipe).name: asdict(repetitions(cell)) for cell in collect_cells(found.values())}
-            entries.append({"workload": name, "optimizer": optimizer, "peak_lr": lr, "recipes": cells})
-    return entries
-
-
 def markdown(record: Mapping[str, Any]) -> str:
     """The whole document, from the record alone."""
-    rows = []
-    for entry in record["pairs"]:
-        found = {name: Repetitions(**values) for name, values in entry["recipes"].items()}
-        without = {find_recipe(treated).name: find_recipe(control).name for treated, control in PAIRS}
-        for name, cell in found.items():
-            change = ["", "", ""]
-            if name in without:
-                control = fmean(found[without[name]].validation_loss)
-                mean, low, high, p = paired_difference(cell.validation_loss, found[without[name]].validation_loss)
-                change = [f"{mean / control:+.1%}", f"{low / control:+.1%} to {high / control:+.1%}", f"{p:.2g}"]
-            accuracy = "" if cell.validation_accuracy is None else f"{fmean(cell.validation_accuracy):.1%}"
-            rows.append([entry["workload"], entry["optimizer"], name, f"{fmean(cell.validation_loss):.4g}", accuracy,
-                         *change])  # fmt: skip
-    heads = ["workload", "optimizer", "recipe", "loss", "accuracy", "change by the law", "95 % interval", "p"]
-    return "\n".join([heading("Noise that grows", record["about"]), INTRODUCTION, table(heads, rows, left=3), ""])
+    controls = {find_recipe(treated).name: find_recipe(control).name for treated, control in PAIRS}
+    changes = change_table(record["pairs"], controls, "change by the law")
+    return "\n".join([heading("Noise that grows", record["about"]), INTRODUCTION, changes, ""])
 
 
 INTRODUCTION = f"""\
@@ -142,7 +88,9 @@ def main() -> None:
 
     def study() -> list[dict[str, Any]]:
         peaks = {optimizer: lr for (_, optimizer), lr in tuned_peaks(arguments.record, ["digits-mlp"]).items()}
-        return measure(peaks, seeds=arguments.seeds, jobs=arguments.jobs, output=arguments.output)
+        recipes = [recipe for pair in PAIRS for recipe in reversed(pair)]
+        return measure(WORKLOADS, recipes, peaks, Digits.total_steps, seeds=arguments.seeds, jobs=arguments.jobs,
+                       output=arguments.output)  # fmt: skip
 
     entries = carried_out("growing_noise", study, arguments.output)
     write(arguments.record, arguments.name, header("growing_noise", arguments.seeds), {"pairs": entries}, markdown)
