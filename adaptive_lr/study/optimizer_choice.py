@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 
 from adaptive_lr.study.errors import StudyError
 from adaptive_lr.study.references import is_reference, load, own_file
-from adaptive_lr.study.sources import digest
+from adaptive_lr.study.sources import code_digest
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def optimizer_identity(name: str) -> dict[str, Any]:
     """Everything that decides what an optimizer does, as plain values; of a user's own, its source as well."""
     choice = find_optimizer(name)
     files = [] if name in OPTIMIZERS else own_file(name)
-    source = {"source": digest(file.read_bytes() for file in files)} if files else {}
+    source = {"source": code_digest(files)} if files else {}
     return {**choice.settings, **source}
 
 

@@ -22,7 +22,7 @@ from adaptive_lr.study.optimizer_choice import OPTIMIZERS as OPTIMIZERS
 from adaptive_lr.study.optimizer_choice import OptimizerChoice as OptimizerChoice
 from adaptive_lr.study.optimizer_choice import find_optimizer as find_optimizer
 from adaptive_lr.study.references import is_reference, load, own_file
-from adaptive_lr.study.sources import control_digest, digest, peer_files
+from adaptive_lr.study.sources import code_digest, control_digest, peer_files
 
 PEERS: Mapping[str, str] = {
     "clip": "adaptive_lr.study.peers:CLIP",
@@ -246,7 +246,7 @@ def recipe_identity(name: str, total_steps: int) -> dict[str, Any]:
     """Everything that decides what a recipe does; of a peer or a user's own, the source of its file as well."""
     identity = find_recipe(name).identity(total_steps)
     files = peer_files() if name in PEERS else own_file(name) if is_reference(name) else []
-    return {**identity, "source": digest(file.read_bytes() for file in files)} if files else identity
+    return {**identity, "source": code_digest(files)} if files else identity
 
 
 def check_suited(recipe: Recipe, optimizer: str) -> None:

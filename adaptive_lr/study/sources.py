@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import sys
 import sysconfig
+import tokenize
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -20,6 +22,8 @@ CONTROL = (
 )  # fmt: skip
 """What decides how an adaptive run goes. Traces, tables and figures do not."""
 
+_STARTS = (tokenize.ENCODING, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+
 
 def digest(contents: Iterable[bytes]) -> str:
     """SHA-256 over several contents, each with its length, so that none runs into the next."""
@@ -27,6 +31,37 @@ def digest(contents: Iterable[bytes]) -> str:
     for content in contents:
         total.update(len(content).to_bytes(8, "big") + content)
     return total.hexdigest()
+
+
+def code_digest(files: Iterable[Path]) -> str:
+    """SHA-256 over the code of several files (`code`)."""
+    return digest(code(file.read_bytes()) for file in files)
+
+
+def code(source: bytes) -> bytes:
+    """Python source without comments, docstrings and blank lines, so that mended words leave results as they are.
+
+    A string that is a statement of its own counts as a docstring. What is no Python is returned as it is.
+    """
+    try:
+        tokens = list(tokenize.tokenize(io.BytesIO(source).readline))
+    except (tokenize.TokenError, SyntaxError, UnicodeDecodeError):
+        return source
+    words = [part for part in tokens if part.type in (tokenize.COMMENT, tokenize.NL)]
+    code = [part for part in tokens if part not in words]
+    for before, this, after in zip(code, code[1:], code[2:], strict=False):
+        if before.type in _STARTS and this.type == tokenize.STRING and after.type == tokenize.NEWLINE:
+            words.append(this)
+    lines = source.decode(tokens[0].string).replace("\r\n", "\n").split("\n")
+    emptied = set()
+    for part in sorted(words, key=lambda part: part.start, reverse=True):  # backwards: columns before it stay
+        (first, left), (last, right) = part.start, part.end
+        for number in range(first, last + 1):
+            line = lines[number - 1]
+            line = (line[:left] if number == first else "") + (line[right:] if number == last else "")
+            lines[number - 1] = line.rstrip()
+            emptied.add(number)
+    return "\n".join(line for number, line in enumerate(lines, 1) if line or number not in emptied).encode()
 
 
 def own_files(kind: type) -> list[Path]:
@@ -52,7 +87,7 @@ def control_digest() -> str:
     """
     places = [*(PACKAGE / name for name in CONTROL), Path(adaptive_lr_kernels.__file__).parent]
     files = [file for place in places for file in ([place] if place.is_file() else sorted(place.rglob("*.py")))]
-    return digest(file.read_bytes() for file in files)
+    return code_digest(files)
 
 
 def peer_files() -> list[Path]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from adaptive_lr.study.errors import StudyError
 from adaptive_lr.study.references import describe, is_reference, load, own_file
-from adaptive_lr.study.sources import digest, own_files
+from adaptive_lr.study.sources import code, digest, own_files
 
 Split = Literal["validation", "test"]
 
@@ -137,7 +137,7 @@ def fingerprint(reference: str) -> str:
         layers.append(inner)
     files = own_file(BUILT_IN.get(reference, reference)) + [file for layer in layers for file in own_files(type(layer))]
     identities = [str(getattr(layer, "identity", "")).encode() for layer in layers]
-    return digest([*(file.read_bytes() for file in dict.fromkeys(files)), *identities])
+    return digest([*(code(file.read_bytes()) for file in dict.fromkeys(files)), *identities])
 
 
 def check_start(workload: Workload, evaluation: Evaluation) -> None:

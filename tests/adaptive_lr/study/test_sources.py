@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import abc
+import ast
+import io
+import tokenize
 from pathlib import Path
 
+import pytest
 import torch
 from torch.utils.data import Dataset
 
@@ -58,3 +62,82 @@ def test_every_file_that_states_a_peer_is_there_and_part_of_its_identity() -> No
     assert all(file.is_file() for file in sources.peer_files())
     assert recipe_identity("zclip", 100)["source"] == recipe_identity("prodigy", 100)["source"]
     assert "source" not in recipe_identity("cosine", 100)
+
+
+SOURCE = b'''"""What the file is for."""
+
+import math  # for pi
+
+
+def area(radius: float) -> float:
+    """Of a circle."""
+    text = """
+
+# no comment"""
+    # why
+    return math.pi * radius**2 + len(text) + len(
+        # inside
+        "a string"  # of an argument
+    )
+
+
+HEIGHT = 3
+"""In metres."""
+'''
+
+CODE = b'''import math
+def area(radius: float) -> float:
+    text = """
+
+# no comment"""
+    return math.pi * radius**2 + len(text) + len(
+        "a string"
+    )
+HEIGHT = 3
+'''
+
+
+def test_words_are_left_out_of_the_code_and_nothing_else() -> None:
+    assert sources.code(SOURCE) == CODE
+    assert sources.code(CODE) == CODE
+
+
+def test_every_token_of_this_library_but_its_words_is_left() -> None:
+    """Where docstrings stand is read from the syntax tree, which `code` does not use."""
+    for file in sorted(Path(adaptive_lr.__file__).parent.rglob("*.py")):
+        whole = file.read_bytes()
+        texts = {
+            (node.value.lineno, node.value.col_offset)
+            for node in ast.walk(ast.parse(whole))
+            if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+        }
+        wanted = [part.string for part in _tokens(whole) if part.start not in texts]
+        assert [word for word in _words(sources.code(whole)) if word] == [word for word in wanted if word.strip()], file
+
+
+def _tokens(source: bytes) -> list[tokenize.TokenInfo]:
+    left_out = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+    return [part for part in tokenize.tokenize(io.BytesIO(source).readline) if part.type not in left_out]
+
+
+def _words(source: bytes) -> list[str]:
+    return [part.string for part in _tokens(source)]
+
+
+@pytest.mark.parametrize("source", [b"", b"x = (", b"\\xff\\xfe\\x00", b"{not python"])
+def test_what_cannot_be_read_as_python_stays_as_it_is(source: bytes) -> None:
+    assert sources.code(source) == source
+
+
+def test_line_endings_and_words_on_one_line_make_no_difference() -> None:
+    assert sources.code(b"x = 1  # one\r\n\r\ny = 2\r\n") == sources.code(b"x = 1\ny = 2\n")
+    assert sources.code(b'class A:\n    """Words."""  # more\n    x = 1\n') == b"class A:\n    x = 1\n"
+
+
+def test_the_digest_of_files_changes_with_code_and_not_with_words(tmp_path: Path) -> None:
+    file = tmp_path / "workload.py"
+    digests = []
+    for text in ("RATE = 0.1\n", '"""Mended."""\n\nRATE = 0.1  # why\n', "RATE = 0.2\n"):
+        file.write_text(text)
+        digests.append(sources.code_digest([file]))
+    assert digests[0] == digests[1] != digests[2]
