@@ -17,7 +17,7 @@ def blocks(language: str = "python") -> list[str]:
     return re.findall(rf"```{language}\n(.*?)```", README.read_text(), re.DOTALL)
 
 
-@pytest.mark.parametrize("index", range(3))
+@pytest.mark.parametrize("index", range(4))
 def test_every_python_block_runs(index: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     code = blocks()[index]
@@ -33,7 +33,7 @@ def test_every_python_block_runs(index: int, tmp_path: Path, monkeypatch: pytest
 
 
 def test_no_block_is_left_out() -> None:
-    assert (len(blocks()), len(blocks("toml"))) == (3, 1)
+    assert (len(blocks()), len(blocks("toml"))) == (4, 1)
 
 
 def test_a_model_of_ones_own_is_compared_as_it_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -44,13 +44,16 @@ def test_a_model_of_ones_own_is_compared_as_it_says(tmp_path: Path, monkeypatch:
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "my_workload.py").write_text(next(block for block in blocks() if "class MyWorkload" in block))
+    (tmp_path / "my_recipes.py").write_text(next(block for block in blocks() if "MINE = Recipe" in block))
     (declared,) = blocks("toml")
+    declared = declared.replace('"wsd"]', '"wsd", "my_recipes.py:MINE"]')
+    assert "my_recipes.py:MINE" in declared.partition("#")[0]
     small = declared.replace("grid-7", "grid-2").replace("seeds = 10", "seeds = 1").replace("seeds = 2", "seeds = 1")
     (tmp_path / "study.toml").write_text(small)
     result = CliRunner().invoke(main, ["study", "run", "study.toml", "--jobs", "1"])
     assert result.exit_code == 0, result.output
     tables = "".join(path.read_text() for path in (tmp_path / "runs/study/reports").rglob("*.md"))
-    assert all(f"| {word} |" in tables for word in ("cosine", "cosine+guarded", "wsd", "50", "100"))
+    assert all(f"| {word} |" in tables for word in ("cosine", "cosine+guarded", "wsd", "root", "50", "100"))
 
 
 def test_every_file_the_readme_names_exists() -> None:

@@ -212,6 +212,11 @@ def explain(run: Path, every: bool) -> None:
 
     try:
         text = trace.explain(trace.read_trace(run), every=every)
+    except FileNotFoundError as error:
+        inside = sorted(str(file.parent) for file in run.rglob("trace.jsonl")) if run.is_dir() else []
+        count = "one is" if len(inside) == 1 else f"{len(inside)} are"
+        hint = f"; {count} further in, such as {inside[0]}" if inside else ""
+        raise BadInputError(f"{error}{hint}") from error
     except (OSError, ValueError, TypeError) as error:
         raise BadInputError(str(error)) from error
     click.echo(text)

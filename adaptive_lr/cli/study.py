@@ -252,7 +252,7 @@ def _report(declared: Study, now: Standing, folder: Path) -> None:
         if len(made) > 1:
             console.rule(f"tuned with {budget}", align="left")
         for table in findings.first_tables():
-            console.print(terminal(table))
+            console.print(terminal(table, console.width))
     written = write_reports(declared, now, folder / "reports", made)
     click.echo(f"wrote {len(written)} tables and figures: {folder / 'reports'} (report.md says what the columns mean)")
     if write_tensorboard(declared, now, folder / TENSORBOARD):

@@ -8,6 +8,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, MultiStepLR, OneCycleLR, ReduceLROnPlateau
 
 from adaptive_lr import schedules
+from adaptive_lr.study.errors import StudyError
 
 WARMUP_SHARE = 0.05
 """Share of the horizon that recipes with a warm-up warm up for, linearly, unless it is tuned."""
@@ -42,6 +43,29 @@ class BaseSchedule(NamedTuple):
     per_step: LRScheduler | None = None
     per_evaluation: ReduceLROnPlateau | LossScheduler | None = None
     per_loss: LossScheduler | None = None
+
+
+def as_base_schedule(found: object, recipe: str) -> BaseSchedule:
+    """What the `schedule` of a recipe returned, as the schedulers of a run.
+
+    Args:
+        found: a `BaseSchedule`; a torch scheduler, stepped with every update, or, if it is a ReduceLROnPlateau, with
+            every evaluation; None for a constant rate.
+        recipe: its name, for the error.
+
+    Raises:
+        StudyError: it is something else.
+    """
+    if isinstance(found, BaseSchedule):
+        return found
+    if isinstance(found, ReduceLROnPlateau):
+        return BaseSchedule(per_evaluation=found)
+    if found is None or isinstance(found, LRScheduler):
+        return BaseSchedule(per_step=found)
+    raise StudyError(
+        f"the schedule of recipe {recipe!r} must return a torch scheduler, a BaseSchedule, or None; "
+        f"got {type(found).__name__}"
+    )
 
 
 # The learning rates of the optimizer's parameter groups are the peaks of their schedules.

@@ -49,7 +49,7 @@ class StudyFolder:
         """Make the folder, and make sure that it can be written to before any work is done.
 
         Args:
-            name: of the study; None: the folder may be of any.
+            name: of the study; None: of none, as the folder of `compare` is.
 
         Raises:
             StudyError: it cannot, or it is another study's.
@@ -61,10 +61,9 @@ class StudyFolder:
             probe.unlink()
         except OSError as error:
             raise StudyError(f"cannot write to output folder {str(self.root)!r}: {error.strerror}") from error
-        if name is not None:
-            self._claim(name)
+        self._claim(name)
 
-    def _claim(self, name: str) -> None:
+    def _claim(self, name: str | None) -> None:
         path = self.root / STUDY_FILE
         try:
             owner = json.loads(path.read_text())["name"]
@@ -73,10 +72,9 @@ class StudyFolder:
         except (ValueError, KeyError, TypeError):
             owner = None  # what it says is lost, and it is written anew
         if owner not in (None, name):
-            raise StudyError(
-                f"folder {str(self.root)!r} is of the study {owner!r}, not of {name!r}: give another --output"
-            )
-        if owner is None:
+            other = "" if name is None else f", not of {name!r}"
+            raise StudyError(f"folder {str(self.root)!r} is of the study {owner!r}{other}: give another --output")
+        if owner is None and name is not None:
             temporary = path.with_name(f".{path.name}.{os.getpid()}")
             temporary.write_text(json.dumps({"name": name}) + "\n")
             os.replace(temporary, path)

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -172,20 +172,33 @@ def build_pdf(paper: Path, name: str = "main") -> Path | None:
         The PDF, or None where LaTeX is not installed.
 
     Raises:
-        StudyError: LaTeX reports an error; with its last lines.
+        FailedStudyError: LaTeX reports an error; with the first, and the packages to install where it lacks a file.
     """
     if shutil.which("latexmk") is None or shutil.which("pdflatex") is None:
         return None
     # No date and no time: the PDF is a function of its sources.
     environment = {**os.environ, "SOURCE_DATE_EPOCH": "0", "FORCE_SOURCE_DATE": "1"}
     command = ["latexmk", "-pdf", "-interaction=nonstopmode", "-halt-on-error", "-silent", f"{name}.tex"]
-    finished = subprocess.run(command, cwd=paper, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    finished = subprocess.run(  # noqa: S603
+        command, cwd=paper, env=environment, capture_output=True, text=True, errors="replace", check=False
+    )
     if finished.returncode != 0:
         log = paper / f"{name}.log"
         lines = log.read_text(errors="replace").splitlines() if log.is_file() else finished.stderr.splitlines()
-        first = next((index for index, line in enumerate(lines) if line.startswith("!")), max(len(lines) - 20, 0))
-        raise FailedStudyError("LaTeX failed:\n" + "\n".join(lines[first : first + 20]))
+        raise FailedStudyError(f"LaTeX failed ({log} has all it said):\n" + "\n".join(_first_error(lines)))
     return paper / f"{name}.pdf"
+
+
+def _first_error(log: Sequence[str]) -> list[str]:
+    """The first error in LaTeX's log, down to the line that it is in; its last lines where there is none."""
+    start = next((index for index, line in enumerate(log) if line.startswith("!")), None)
+    if start is None:
+        return list(log[-20:])
+    end = next((index + 1 for index in range(start, len(log)) if re.match(r"l\.\d+ ", log[index])), start + 2)
+    found = list(log[start:end])
+    if any(re.search(r"File `.*' not found", line) for line in found):
+        found.append(f"(what a paper needs is in, on Debian or Ubuntu, {LATEX})")
+    return found
 
 
 def _kept(line: str, conditions: list[bool | None], defined: Collection[str]) -> str:

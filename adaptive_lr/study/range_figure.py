@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 PANEL = (3.5, 2.1)
 STRIP = 1.15
 """Inches of one panel of curves, and the height of the strip of suggestions below it."""
+
+LABEL_SHARE = 0.22
+"""Of the axis, what the number beside a rule's rings may take."""
 
 
 def draw(results: Mapping[str, Sequence[RangeTestResult]], path: Path) -> list[Path]:
@@ -61,8 +65,11 @@ def draw(results: Mapping[str, Sequence[RangeTestResult]], path: Path) -> list[P
         panels[0][0].set_ylabel("training loss")
         panels[1][0].set_yticks(range(len(RULES)), [NAMES.get(rule, rule) for rule in RULES])
         panels[1][0].set_ylim(len(RULES) - 0.4, -0.6)
+        # Of all panels: the first may have no interval. Three columns are wider than a single panel.
+        pairs = (pair for ax in panels[0] for pair in zip(*ax.get_legend_handles_labels(), strict=True))
+        handles = {label: handle for handle, label in pairs}
         figure.legend(
-            *panels[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False
+            handles.values(), handles, loc="outside upper center", ncols=3 if len(results) > 1 else 2, frameon=False
         )  # fmt: skip
         files = [path.with_suffix(suffix) for suffix in (".pdf", ".png")]
         figure.savefig(files[0], metadata={"CreationDate": None, "Title": "LR range tests"})
@@ -97,13 +104,21 @@ def _strip(ax: Axes, results: Sequence[RangeTestResult]) -> None:
             )
             continue
         ax.plot([mean], [row], marker="|", markersize=11, markeredgewidth=2.0, color=colour)
-        # The value stands where it covers nothing: left of the leftmost ring.
+        # The value stands where it covers nothing: left of the leftmost ring, or right of all where the axis ends.
+        at_edge = _share(min(points), results) < LABEL_SHARE
         ax.annotate(
-            magnitude(mean), (min(points), row), xytext=(-7, 0), textcoords="offset points",
-            ha="right", va="center", color=colour, fontsize=7.5,
+            magnitude(mean), (max(points) if at_edge else min(points), row), xytext=(7 if at_edge else -7, 0),
+            textcoords="offset points", ha="left" if at_edge else "right", va="center", color=colour, fontsize=7.5,
         )  # fmt: skip
     ax.tick_params(axis="y", length=0)
     ax.spines["left"].set_visible(False)
+
+
+def _share(rate: float, results: Sequence[RangeTestResult]) -> float:
+    """Where a learning rate lies between the lowest and the highest that were tried, from 0 to 1 in the logarithm."""
+    tried = [rate for result in results for rate in result.lrs]
+    low, high = math.log(min(tried)), math.log(max(tried))
+    return (math.log(rate) - low) / (high - low) if high > low else 0.0
 
 
 def _shade(ax: Axes, results: Sequence[RangeTestResult], *, label: str | None = None) -> None:

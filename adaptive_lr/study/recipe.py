@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any
 
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
 from adaptive_lr import controllers
-from adaptive_lr.controllers import Composition
+from adaptive_lr.controllers import Composition, Controller, compose
 from adaptive_lr.controllers.base import configuration
 from adaptive_lr.study import base_schedules
 from adaptive_lr.study.base_schedules import DECAY_SHARE, PLATEAU, STEP_MILESTONES, WARMUP_SHARE
@@ -21,7 +22,7 @@ from adaptive_lr.study.errors import StudyError
 from adaptive_lr.study.optimizer_choice import OPTIMIZERS as OPTIMIZERS
 from adaptive_lr.study.optimizer_choice import OptimizerChoice as OptimizerChoice
 from adaptive_lr.study.optimizer_choice import find_optimizer as find_optimizer
-from adaptive_lr.study.references import is_reference, load, own_file
+from adaptive_lr.study.references import describe, is_reference, load, own_file
 from adaptive_lr.study.sources import code_digest, control_digest, peer_files
 
 PEERS: Mapping[str, str] = {
@@ -72,8 +73,10 @@ class Recipe:
     Attributes:
         name: how it is called on the command line and in tables.
         description: what it does, for the record; part of a run's identity.
-        schedule: optimizer (whose groups hold the learning rate given), horizon in steps -> base schedule.
-        controllers: horizon in steps -> the laws layered over the base, or None for a fixed recipe.
+        schedule: optimizer (whose groups hold the learning rate given), horizon in steps -> a torch scheduler, a
+            `BaseSchedule` where there are several or one is shown losses, or None for a constant rate.
+        controllers: horizon in steps -> the laws layered over the base, as `AdaptiveLR` takes them; or None for a fixed
+            recipe.
         partner: the name of the fixed recipe that an adaptive one is compared with.
         finds_peak: whether the learning rate given is no more than where it starts.
         settings: what else a search may choose.
@@ -88,8 +91,8 @@ class Recipe:
 
     name: str
     description: str
-    schedule: Callable[..., BaseSchedule]
-    controllers: Callable[[int], Composition] | None = None
+    schedule: Callable[..., BaseSchedule | LRScheduler | None]
+    controllers: Callable[[int], Controller[Any] | Composition | Iterable[Controller[Any]]] | None = None
     partner: str | None = None
     finds_peak: bool = False
     settings: Mapping[str, Setting] = field(default_factory=dict)
@@ -112,15 +115,27 @@ class Recipe:
 
     def identity(self, total_steps: int) -> dict[str, Any]:
         """Everything that decides what this recipe does, as plain values; the code of control as its hash."""
-        laws = None
-        if self.controllers is not None:
-            composition = self.controllers(total_steps)
+        laws, composition = None, self.composition(total_steps)
+        if composition is not None:
             laws = {
                 "bounds": [composition.min_factor, composition.max_factor],
                 "laws": [{"law": law.name, **configuration(law)} for law in composition],
                 "source": control_digest(),
             }
         return {"description": self.description, "controllers": laws}
+
+    def composition(self, total_steps: int) -> Composition | None:
+        """The laws layered over the base of a run of so many updates, or None for a fixed recipe.
+
+        Raises:
+            StudyError: `controllers` raises, or returns no laws.
+        """
+        if self.controllers is None:
+            return None
+        try:
+            return compose(self.controllers(total_steps))
+        except Exception as error:
+            raise StudyError(f"recipe {self.name!r} gives no controllers: {describe(error)}") from error
 
     def call(self, hook: Callable[..., Any], *arguments: object, settings: Settings) -> Any:
         """Call `schedule`, `optimizer` or `update` with what was chosen, each with what it has parameters for."""

@@ -20,10 +20,11 @@ import numpy as np
 import torch
 
 from adaptive_lr import AdaptiveLR
+from adaptive_lr.study.base_schedules import BaseSchedule, as_base_schedule
 from adaptive_lr.study.errors import StudyError
 from adaptive_lr.study.judging import judge
 from adaptive_lr.study.optimizer_choice import find_optimizer, optimizer_identity
-from adaptive_lr.study.recipe import EVALUATION_METRIC, BaseSchedule, Recipe, check_suited, find_recipe, recipe_identity
+from adaptive_lr.study.recipe import EVALUATION_METRIC, Recipe, check_suited, find_recipe, recipe_identity
 from adaptive_lr.study.references import canonical
 from adaptive_lr.study.workload import Evaluation, Workload, fingerprint, load_workload, trainable
 
@@ -209,11 +210,11 @@ def _train(run: Run, recipe: Recipe, workload: Workload, trace: Path | None) -> 
         optimizer = choice.build(groups, run.peak_lr)
     else:
         optimizer = recipe.call(recipe.optimizer, choice, groups, run.peak_lr, run.steps, settings=settings)
-    schedule: BaseSchedule = recipe.call(recipe.schedule, optimizer, run.steps, settings=settings)
+    found = recipe.call(recipe.schedule, optimizer, run.steps, settings=settings)
+    schedule = as_base_schedule(found, recipe.name)
     update = None if recipe.update is None else recipe.call(recipe.update, optimizer, run.steps, settings=settings)
     control = None
-    if recipe.controllers is not None:
-        laws = recipe.controllers(run.steps)
+    if (laws := recipe.composition(run.steps)) is not None:
         control = AdaptiveLR(optimizer, laws, schedule=schedule.per_step, trace=trace, model=model)
 
     initial = judge(workload, model, optimizer, "validation")

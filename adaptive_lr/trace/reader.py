@@ -164,6 +164,8 @@ def read_trace(path: str | os.PathLike[str]) -> TraceRecord:
         except ValueError as error:
             if number < len(lines):
                 raise ValueError(f"{file}, line {number}, is damaged: {error}") from error
+            if not sessions:
+                break  # the header itself is torn, or this is no trace: said below
             warnings.warn(f"{file}: the last line is torn and left out: {error}", RuntimeWarning, stacklevel=2)
     if not sessions:
         raise ValueError(f"{file} holds no run yet: it has no header")

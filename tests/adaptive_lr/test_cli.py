@@ -416,6 +416,12 @@ def test_explain_refuses_what_is_no_trace_in_one_sentence(invoke: Invoke, tmp_pa
         refused(invoke("explain", run), run)
 
 
+def test_explain_names_a_run_further_in_where_a_folder_of_runs_is_given(invoke: Invoke) -> None:
+    compare(invoke, "--recipe", "cosine+guarded", "--optimizer", "sgd")
+    result = invoke("explain", "out")
+    refused(result, "further in, such as out/tensorboard/sgd/cosine+guarded/peak-lr=")
+
+
 def test_help_shows_examples_and_version_shows_the_version(invoke: Invoke) -> None:
     from importlib.metadata import version
 

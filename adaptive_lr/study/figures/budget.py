@@ -56,7 +56,8 @@ def draw(
         figure = new_figure(PAGE, 2.75)
         axes = figure.subplots(1, len(panels), squeeze=False, sharey=True)[0]
         handles: dict[str, Any] = {}
-        banded = len(methods) <= MOST_BANDS
+        few = len(methods) <= MOST_BANDS
+        banded = False
         for panel, (optimizer, curves) in zip(axes, panels.items(), strict=True):
             longest = max(len(curve.expected) for curve in curves.values())
             for method, curve in curves.items():
@@ -64,7 +65,8 @@ def draw(
                 if len(settings) == 1:  # it has nothing to tune: what others must reach
                     level = without_marker(styles[method]) | {"linewidth": 0.8}
                     panel.plot([1, longest], [curve.expected[0]] * 2, **level)
-                if banded and np.isfinite(curve.low).all():
+                if few and np.isfinite(curve.low).all():
+                    banded = True
                     draw_interval(panel, settings, curve.low, curve.high, styles[method])
                 handles[method] = panel.plot(settings, curve.expected, label=method, **styles[method])[0]
             panel.set_title(optimizer, loc="left")

@@ -125,7 +125,9 @@ def number_log_axis(axes: Axes) -> None:
     span = high / low
     subs = (1.0, 2.0, 3.0, 5.0, 7.0) if span < 10.0 else (1.0, 2.0, 5.0) if span < 100.0 else (1.0, 3.0)
     axes.yaxis.set_major_locator(ticker.LogLocator(subs=subs if span < 1e3 else (1.0,)))
-    axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+    # Powers of ten where plain numbers would be long, and then for all: 0.001 beside 1e-05 reads badly.
+    plain = low >= 1e-3 and high <= 1e5
+    axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g") if plain else ticker.LogFormatterMathtext())
     axes.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 

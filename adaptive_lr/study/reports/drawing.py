@@ -37,6 +37,9 @@ NUM_SCORES = 150
 PROFILE_RESAMPLES = 2_000
 """As many as rliable takes for profiles."""
 
+FEWEST_TASKS = 3
+"""Of a mean over tasks, with fewer there is no interval."""
+
 KIND = {"loss": "test loss", "error": "test error, or loss where there is none"}
 
 
@@ -183,7 +186,11 @@ def _curves(tasks: Sequence[Array], statistic: Statistic, places: Array) -> prof
 
 
 def _tuning_curve(comparison: Comparison, recipe: str) -> TuningCurve | None:
-    """Over all tasks: the mean with its t-interval over tasks; of one task, its own with the band of its search."""
+    """Over all tasks: the mean with its t-interval over tasks; of one task, its own with the band of its search.
+
+    The mean of two tasks has no interval: Student's has one degree of freedom there, and is a dozen times as wide as
+    what the tasks differ by.
+    """
     curves = []
     for task in comparison.tasks:
         cells, of_baseline = task.searched.get(recipe, ()), task.searched.get(comparison.baseline, ())
@@ -201,7 +208,9 @@ def _tuning_curve(comparison: Comparison, recipe: str) -> TuningCurve | None:
         expected, high, low = curves[0]  # a low loss is a high score
         return TuningCurve(expected, low, high)
     columns = [mean_interval([float(curve.expected[k]) for curve in curves]) for k in range(count)]
-    return TuningCurve(*(np.array(bound) for bound in zip(*columns, strict=True)))
+    expected, low, high = (np.array(bound) for bound in zip(*columns, strict=True))
+    unknown = np.full(count, np.nan)
+    return TuningCurve(expected, low, high) if len(curves) >= FEWEST_TASKS else TuningCurve(expected, unknown, unknown)
 
 
 def _mean_loss(cell: Cell) -> float:

@@ -89,8 +89,13 @@ def csv_text(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return output.getvalue()
 
 
-def terminal(table: Table) -> RichTable:
+def terminal(table: Table, width: int | None = None) -> RichTable:
     """A rich table.
+
+    Args:
+        table: what to show.
+        width: characters in a line; where the table has more, intervals stand below their values, and not broken
+            wherever the line ends. None: no edge.
 
     Raises:
         StudyError: rich is not installed.
@@ -102,8 +107,10 @@ def terminal(table: Table) -> RichTable:
     )  # fmt: skip
     for index, heading in enumerate(table.headings):
         rich.add_column(literal(heading), justify="left" if index == 0 else "right")
-    for row in table.rows:
-        rich.add_row(*map(literal, row))
+    needed = sum(max(map(len, column)) + 2 for column in zip(table.headings, *table.rows, strict=True))
+    below = width is not None and needed > width
+    for label, *cells in table.rows:
+        rich.add_row(literal(label), *(literal(cell.replace(" [", "\n[") if below else cell) for cell in cells))
     return rich
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import torch
 
+from adaptive_lr import controllers
 from adaptive_lr.study import RECIPES, BaseSchedule, OptimizerChoice, Recipe, Setting
 
 
@@ -77,3 +78,23 @@ NEEDS_MORE = Recipe("needs", "constant", _constant, requires=("no_such_module", 
 RAISES = replace(RECIPES["cosine"], name="raises", schedule=lambda optimizer, total_steps, warmup_share=0.1: 1 / 0)
 LION = OptimizerChoice("sign descent", lambda parameters, lr: torch.optim.Rprop(parameters, lr=lr), default_lr=0.01)
 NOTHING = "no recipe"
+
+ROOT = Recipe("root", "1/sqrt", lambda o, n: torch.optim.lr_scheduler.LambdaLR(o, lambda step: (1 + step) ** -0.5))
+STEADY = Recipe("steady", "constant", lambda o, n: None)
+ON_PLATEAU = Recipe(
+    "on plateau",
+    "a tenth after every evaluation",
+    lambda o, n: torch.optim.lr_scheduler.ReduceLROnPlateau(o, patience=0, threshold=1.0),
+)
+NO_SCHEDULE = Recipe("a factor", "what is no schedule", lambda o, n: 3)  # type: ignore[arg-type,return-value]
+
+
+def _raise_for_laws(total_steps):
+    raise RuntimeError("no laws today")
+
+
+ONE_LAW = Recipe("law", "a law", _constant, lambda n: controllers.GradientSpike())
+LAWS = replace(ONE_LAW, controllers=lambda n: [controllers.GradientSpike()])
+COMPOSED = replace(ONE_LAW, controllers=lambda n: controllers.compose(controllers.GradientSpike()))
+LAWS_RAISE = replace(ONE_LAW, name="LAWS_RAISE", controllers=_raise_for_laws)
+NO_LAWS = replace(ONE_LAW, name="NO_LAWS", controllers=lambda n: 3)

@@ -97,6 +97,15 @@ def test_a_folder_is_of_one_study(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "out" / "study.json").read_text()) == {"name": "yours"}
 
 
+def test_compare_does_not_write_into_the_folder_of_a_study(tmp_path: Path) -> None:
+    """Its README and tables would stand beside the study's own; a folder of no study may be used again."""
+    StudyFolder(tmp_path / "compared").prepare()
+    StudyFolder(tmp_path / "compared").prepare()
+    StudyFolder(tmp_path / "study").prepare("mine")
+    with pytest.raises(StudyError, match="is of the study 'mine': give another --output"):
+        StudyFolder(tmp_path / "study").prepare()
+
+
 def test_results_of_another_version_are_counted_with_the_reason_and_left_alone(
     run_of: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

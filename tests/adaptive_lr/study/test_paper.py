@@ -154,6 +154,19 @@ def test_an_undefined_number_fails_the_build(paper):
         build_pdf(paper)
 
 
+@NEEDS_LATEX
+def test_an_error_of_latex_is_told_with_its_line_and_nothing_else(paper):
+    """Not the pages on memory that follow it in the log; a file that is missing names the packages."""
+    text = (paper / "main.tex").read_text()
+    (paper / "main.tex").write_text(text.replace("\\end{document}", "\\nosuchmacro\n\\end{document}"))
+    with pytest.raises(StudyError, match=r"(?s)Undefined control sequence.*nosuchmacro") as error:
+        build_pdf(paper)
+    assert len(str(error.value).splitlines()) <= 4
+    (paper / "main.tex").write_text(text.replace("\\begin{document}", "\\usepackage{nosuchpackage}\n\\begin{document}"))
+    with pytest.raises(StudyError, match=r"(?s)nosuchpackage.sty' not found.*texlive-latex-recommended"):
+        build_pdf(paper)
+
+
 def test_without_latex_there_is_no_pdf_and_no_error(paper, monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     monkeypatch.setattr(subprocess, "run", lambda *args, **kwargs: pytest.fail("LaTeX was called"))

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner, Result
+from matplotlib.figure import Figure
 
 from adaptive_lr.cli import main
 from adaptive_lr.lr_range_test import RangeTestResult
@@ -128,6 +129,26 @@ def test_the_figure_is_the_same_bytes_from_the_same_numbers(tmp_path: Path, opti
     assert [file.suffix for file in files] == [".pdf", ".png"] * 2
     assert files[0].read_bytes() == files[2].read_bytes()
     assert files[1].read_bytes() == files[3].read_bytes()
+
+
+@pytest.mark.parametrize("optimizers", [["sgd"], ["sgd", "adamw"]])
+def test_no_text_of_the_figure_is_cut_off_or_lies_over_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, optimizers: list[str]
+) -> None:
+    """The legend of one panel as that of two; the number of a rule that points to the lowest rates stands right."""
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: figures.append(figure))
+    low = replace(result(), suggestions={"steepest": 1.2e-5, "valley": 2e-5, "slide": None, "minimum": 0.9})
+    draw({name: [low, low] for name in optimizers}, tmp_path / "figure")
+    figure = figures[0]
+    figure.draw_without_rendering()
+    width = figure.bbox.width
+    assert all(0 <= text.get_window_extent().x0 <= text.get_window_extent().x1 <= width
+               for text in figure.legends[0].get_texts())  # fmt: skip
+    assert len(figure.legends[0].get_texts()) == 3
+    for panel in figure.get_axes()[len(optimizers) :]:
+        extents = [text.get_window_extent() for text in panel.texts]
+        assert all(panel.bbox.x0 <= extent.x0 <= extent.x1 <= panel.bbox.x1 + 2 for extent in extents)
 
 
 # ---------------------------------------------------------------- bad input

@@ -138,3 +138,35 @@ def test_a_recipe_that_needs_what_is_not_installed_says_what_brings_it() -> None
     with pytest.raises(StudyError, match=r"recipe 'needs' needs no_such_module, .* install adaptive-lr\[peers\]"):
         check_installed(find_recipe(mine("NEEDS_MORE")))
     check_installed(replace(find_recipe(mine("NEEDS_MORE")), requires=("torch", "torch")))
+
+
+@pytest.mark.parametrize(
+    ("name", "rates"),
+    [("ROOT", [0.4, 0.4 / 2**0.5, 0.4 / 3**0.5]), ("STEADY", [0.4, 0.4, 0.4]), ("ON_PLATEAU", [0.4, 0.4, 0.4])],
+)
+def test_the_schedule_of_a_recipe_may_be_a_torch_scheduler_or_none(run_of: Make, name: str, rates: list[float]) -> None:
+    """A ReduceLROnPlateau is shown evaluations: with patience 0 and a threshold out of reach it cuts after each."""
+    result = execute(run_of(recipe=mine(name), peak_lr=0.4))
+    assert result.learning_rates[:3] == pytest.approx(rates)
+    assert (min(result.learning_rates) <= 0.4 * 0.1 * 1.001) == (name == "ON_PLATEAU")
+
+
+def test_a_schedule_that_is_none_is_refused_with_the_name_of_the_recipe(run_of: Make) -> None:
+    with pytest.raises(
+        StudyError, match=r"the schedule of recipe 'a factor' must return a torch scheduler, .* got int"
+    ):
+        execute(run_of(recipe=mine("NO_SCHEDULE")))
+
+
+def test_laws_of_a_recipe_are_given_as_to_adaptive_lr(run_of: Make) -> None:
+    """One law, a list of them or a composition make the same run, with the same key but for the recipe's own name."""
+    one, several, composed = (execute(run_of(recipe=mine(name))) for name in ("ONE_LAW", "LAWS", "COMPOSED"))
+    assert one.train_losses == several.train_losses == composed.train_losses
+    identities = [find_recipe(mine(name)).identity(12) for name in ("ONE_LAW", "LAWS", "COMPOSED")]
+    assert identities[0] == identities[1] == identities[2]
+
+
+@pytest.mark.parametrize(("name", "reason"), [("LAWS_RAISE", "no laws today"), ("NO_LAWS", "must be a Controller")])
+def test_controllers_that_are_none_are_one_sentence_before_any_work(run_of: Make, name: str, reason: str) -> None:
+    with pytest.raises(StudyError, match=rf"recipe '{name}' gives no controllers: .*{reason}"):
+        run_of(recipe=mine(name)).key()

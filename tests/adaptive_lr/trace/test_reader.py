@@ -53,9 +53,10 @@ def test_the_path_may_be_the_directory_or_the_file(tmp_path: Path, run: Callable
 def test_no_trace_and_no_header_are_said_in_words(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"there is no trace at .*expected trace.jsonl"):
         read_trace(tmp_path)
-    (tmp_path / "trace.jsonl").write_text("")
-    with pytest.raises(ValueError, match="holds no run yet"):
-        read_trace(tmp_path)
+    for text in ("", '{"version":', '{"schema": 3, "run": {}}'):  # torn, or no trace at all: no word of a last line
+        (tmp_path / "trace.jsonl").write_text(text)
+        with pytest.raises(ValueError, match="holds no run yet"):
+            read_trace(tmp_path)
 
 
 def test_a_torn_last_line_is_left_out_with_a_warning(tmp_path: Path, run: Callable[..., Any]) -> None:

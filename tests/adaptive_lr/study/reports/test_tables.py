@@ -10,6 +10,7 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from adaptive_lr.study.reports.tables import Table, csv_text, escape, latex, markdown, terminal, with_uncertainty
 
@@ -85,8 +86,6 @@ def test_csv_holds_numbers_exactly_and_nothing_for_what_is_not_known() -> None:
 
 
 def test_the_terminal_table_shows_every_cell() -> None:
-    from rich.console import Console
-
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(terminal(TABLE))
     text = console.export_text()
@@ -94,8 +93,6 @@ def test_the_terminal_table_shows_every_cell() -> None:
 
 
 def test_brackets_of_a_name_are_no_markup_in_the_terminal() -> None:
-    from rich.console import Console
-
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(terminal(Table("[a] title", ("[b]head", "c"), (("[red]name", "[0, 1]"),))))
     text = console.export_text()
@@ -105,3 +102,17 @@ def test_brackets_of_a_name_are_no_markup_in_the_terminal() -> None:
 def test_rows_of_another_length_are_refused() -> None:
     with pytest.raises(ValueError, match="rows must have 2 cells"):
         Table("t", ("a", "b"), (("x",),))
+
+
+@pytest.mark.parametrize(
+    ("width", "lines"),
+    [
+        (60, ["cosine [1, 2]  1.00 [0.98, 1.02]  1.01 [0.97, 1.03]"]),
+        (45, ["cosine [1, 2]          1.00          1.01", "[0.98, 1.02]  [0.97, 1.03]"]),
+    ],
+)
+def test_in_a_narrow_terminal_intervals_stand_whole_below_their_values(width: int, lines: list[str]) -> None:
+    table = Table("", ("recipe", "IQM", "median"), (("cosine [1, 2]", "1.00 [0.98, 1.02]", "1.01 [0.97, 1.03]"),))
+    text = io.StringIO()
+    Console(file=text, width=width).print(terminal(table, width))
+    assert [line.strip() for line in text.getvalue().splitlines() if "0" in line] == lines

@@ -90,6 +90,16 @@ def drawn(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Figure]:
     return figures
 
 
+@pytest.fixture
+def budget_of_one_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Figure:
+    """The budget figure of the workload without accuracies alone."""
+    figures: list[Figure] = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, *a, **k: figures.append(figure))
+    report = make_report(plain())
+    drawing.draw_budget(report.comparisons["loss"], report.names, tmp_path)
+    return figures[0]
+
+
 def test_all_figures_that_apply_are_drawn(drawn: dict[str, Figure]) -> None:
     """One for each measure, workload or recipe."""
     assert drawn.keys() == FIGURES
@@ -149,16 +159,25 @@ def test_the_budget_figure_shows_the_expected_best(drawn: dict[str, Figure]) -> 
     assert list(cosine.get_xdata()) == [1, 2, 3]
 
 
-def test_no_interval_runs_off_its_axis_and_every_legend_names_it(drawn: dict[str, Figure]) -> None:
+def test_no_interval_runs_off_its_axis_and_every_legend_names_it(
+    drawn: dict[str, Figure], budget_of_one_task: Figure
+) -> None:
     """Of the budget figure the bands are the widest; every figure of estimates says that its intervals are 95 %."""
+    figures = {**drawn, "budget": budget_of_one_task}
     for name in ("budget", "profile-loss"):
-        for panel in drawn[name].get_axes():
+        for panel in figures[name].get_axes():
             low, high = panel.get_ylim()
             heights = [y for band in panel.collections for path in band.get_paths() for y in path.vertices[:, 1]]
             assert low <= min(heights) <= max(heights) <= high
     for name in ("budget", "profile-loss", "intervals-loss", "improvement-loss"):
-        assert any("95 %" in text.get_text() for text in drawn[name].legends[0].get_texts()), name
+        assert any("95 %" in text.get_text() for text in figures[name].legends[0].get_texts()), name
     assert any("0.75" in text.get_text() for text in drawn["improvement-loss"].legends[0].get_texts())
+
+
+def test_the_mean_of_two_tasks_is_drawn_without_a_band(drawn: dict[str, Figure]) -> None:
+    """Student's interval of two values is a dozen times as wide as they are apart, and would set the scale alone."""
+    assert not any(panel.collections for panel in drawn["budget"].get_axes())
+    assert not any("95 %" in text.get_text() for text in drawn["budget"].legends[0].get_texts())
 
 
 def test_a_recipe_with_a_single_setting_is_a_level_to_reach(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,6 +17,7 @@ from adaptive_lr.study.statistics import (
     median,
     normalise,
     probability_of_improvement,
+    score_of_times,
     win_rates,
 )
 
@@ -112,6 +113,17 @@ def test_a_bootstrap_is_repeatable_and_its_seed_matters() -> None:
     first, same, other = (bootstrap(tasks, interquartile_mean, resamples=200, seed=seed) for seed in (0, 0, 1))
     assert first.low.tolist() == same.low.tolist()
     assert first.low.tolist() != other.low.tolist()
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(3, 5), min_size=2, max_size=3), st.integers(0, 999))
+def test_an_interval_holds_the_value_that_it_is_of(seeds: list[int], seed: int) -> None:
+    """Of the score by times, too, whose resampled ratios to the fastest are larger than the ratio itself."""
+    generator = np.random.default_rng(seed)
+    times = [generator.integers(1, 5, size=(3, count)).astype(float) for count in seeds]
+    found = bootstrap(times, score_of_times, resamples=60)
+    assert (found.low <= found.values).all()
+    assert (found.values <= found.high).all()
 
 
 @pytest.mark.parametrize(
