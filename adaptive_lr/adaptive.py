@@ -27,13 +27,14 @@ from adaptive_lr.plain import check_keys
 from adaptive_lr.ranks import Ranks, Wanted
 from adaptive_lr.rows import Rows
 from adaptive_lr.snapshot import Snapshot
+from adaptive_lr.statistics import RATIO_STATISTICS
 from adaptive_lr.trace import Trace, UpdateRatios, open_trace
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
     from torch.utils.tensorboard import SummaryWriter
 
-STATE_VERSION = 6
+STATE_VERSION = 7
 
 
 class AdaptiveLR:
@@ -127,7 +128,7 @@ class AdaptiveLR:
         wanted = Wanted(
             composition.requires | (frozenset() if recorder is None else recorder.requires),
             per_group=recorder is not None or any(controller.per_group for controller in composition),
-            ratio=recorder is not None and "update_ratio" in recorder.requires,
+            ratio=recorder is not None and not recorder.requires.isdisjoint(RATIO_STATISTICS),
             tensors_every=attachment.checked_interval("update_ratios_every", update_ratios_every),
         )
         if reading.acts:

@@ -15,7 +15,7 @@ from adaptive_lr.optimizers import Rate, as_float
 from adaptive_lr.pending import RATIOS, Key, Pending, Reading
 from adaptive_lr.ranks import UNLIKE
 from adaptive_lr.series import LOSS_SPREAD_FLOOR, NORM_WARMUP, NORM_WINDOW, NormScore
-from adaptive_lr.statistics import LOSS_STATISTICS, SCORE_STATISTICS
+from adaptive_lr.statistics import LOSS_STATISTICS, RATIO_STATISTICS, SCORE_STATISTICS
 from adaptive_lr_kernels import upload
 from adaptive_lr_kernels.reflex import Judgement, ReflexSettings, Window, judge, score_value
 
@@ -135,7 +135,7 @@ class DeviceMeter:
             scale = found.get(("scale", ""), [1.0])[0]
             reading.values, reading.groups = self._meter.row(values, columns, pending.num_groups, scale, scored)
         if ("ratio", "") in found:
-            reading.afterwards = {**pending.known, "update_ratio": found["ratio", ""][0]}
+            reading.afterwards = {**pending.known, **dict(zip(RATIO_STATISTICS, found["ratio", ""], strict=True))}
         reading.ratios = tuple(found[section, ""] for section in RATIOS if (section, "") in found)
         if judged and self.acts:
             reading.damp, reading.skipped = judged[3], bool(judged[4])

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, overload
 from adaptive_lr.controllers.base import Controller, configuration
 from adaptive_lr.controllers.composition import Composition, CompositionState, Decision, Outcome
 from adaptive_lr.plain import check_keys, from_plain, to_plain
-from adaptive_lr.statistics import Phase, Statistics
+from adaptive_lr.statistics import RATIO_STATISTICS, Phase, Statistics
 from adaptive_lr.trace import Header, Trace, Update, UpdateRatios
 
 MAX_DECISIONS = 1000
@@ -67,7 +67,7 @@ class Deliberation:
         self.rows = 0  # given to the laws so far
         self.sees_before = composition.holds_lr or any(c.phase is Phase.BEFORE for c in composition)
         self._state = composition.init()
-        self._reads_ratio = "update_ratio" in composition.requires
+        self._reads_ratio = not composition.requires.isdisjoint(RATIO_STATISTICS)
         self._wants_ratio = self._reads_ratio
         self._in_force = self._standing()
         self._due: deque[tuple[int, Levels]] = deque()  # (first update, levels), in order
@@ -114,7 +114,7 @@ class Deliberation:
                 ("snapshot", outcome.snapshot),
             )
             self._requests += [(first, request) for request, wanted in asked if wanted]
-        wants_ratio = self._reads_ratio and self.composition.wants("update_ratio", self._state)
+        wants_ratio = self._reads_ratio and self.composition.wants(RATIO_STATISTICS, self._state)
         after = self._state
         changed = after.factors != before.factors or after.momenta != before.momenta or after.levels != before.levels
         if changed or wants_ratio is not self._wants_ratio:
@@ -212,7 +212,7 @@ class Deliberation:
         self._due = deque((update, from_plain(levels, plain)) for update, plain in state["due"])
         self._requests = [(update, request) for update, request in state["requests"]]
         self.should_stop = state["should_stop"]
-        self._wants_ratio = self._reads_ratio and self.composition.wants("update_ratio", self._state)
+        self._wants_ratio = self._reads_ratio and self.composition.wants(RATIO_STATISTICS, self._state)
         self.rows = state["rows"]
         self._decisions = deque((_decision_from_plain(d) for d in state["decisions"]), maxlen=MAX_DECISIONS)
         self._total = state["decisions_total"]

@@ -35,7 +35,7 @@ from adaptive_lr.pending import Pending
 from adaptive_lr.plain import check_keys
 from adaptive_lr.ranks import Ranks
 from adaptive_lr.readback import Ring
-from adaptive_lr.statistics import SKIPPED, Phase, Statistics
+from adaptive_lr.statistics import RATIO_STATISTICS, SKIPPED, Phase, Statistics
 from adaptive_lr.steps import Step
 from adaptive_lr.trace import Update, UpdateRatios
 from adaptive_lr_kernels.reflex import Judgement
@@ -161,14 +161,14 @@ class Rows:
         ratios, step.weights = self.meter.update_ratio.ratios(step.weights), None  # nor keep a copy of the weights
         if ratios is None:
             if exact:
-                known["update_ratio"] = 0.0
+                known.update(dict.fromkeys(RATIO_STATISTICS, 0.0))
             return ()
         if pending is None:
             if exact:
-                known["update_ratio"] = float(ratios.values.max())
+                known.update(zip(RATIO_STATISTICS, ratios.summary.tolist(), strict=True))
             return tuple(numbers.tolist() for numbers in ratios if numbers is not None) if step.names else ()
         if exact:
-            pending.row.add("ratio", "", ratios.values.max())
+            pending.row.add("ratio", "", ratios.summary)
         if step.names:
             pending.take_ratios(ratios)
         return ()

@@ -46,11 +46,16 @@ LOSS_STATISTICS = ("loss_score", "loss_typical", "loss_spread")
 """The training loss against its recent past (see `adaptive_lr.series.score_loss`), in AFTER rows that have a loss;
 `loss_score` asks for all three."""
 
-UPDATE_STATISTICS = ("update_ratio", "base_lr", "lr_factor")
-"""Known once the update has happened: the largest ‖update‖ / ‖weight‖ over the tensors of two or more dimensions
-(absent for a step that called its closure more than once, unless a law held the learning rate), the base learning rate
-of the update (the largest of the parameter groups), which control has no part in, and what control multiplied it by
-(absent where a law held the learning rate itself)."""
+RATIO_STATISTICS = ("update_ratio", "compound_ratio")
+"""Known once the update has happened; `update_ratio` asks for both: the largest ratio r = ‖update‖ / ‖weight‖ over the
+tensors of two or more dimensions, and what the ratios of the sixteen largest come to one after the other, Π(1 + r) - 1,
+which bounds the relative change of a chain of layers (Bernstein et al. 2020, arXiv:2002.03432). Absent for a step that
+called its closure more than once, unless a law held the learning rate."""
+
+UPDATE_STATISTICS = (*RATIO_STATISTICS, "base_lr", "lr_factor")
+"""Known once the update has happened: `RATIO_STATISTICS`, the base learning rate of the update (the largest of the
+parameter groups), which control has no part in, and what control multiplied it by (absent where a law held the
+learning rate itself)."""
 
 SKIPPED = "skipped"
 """1 in the AFTER row of an update that was left out, and absent otherwise: its loss is that of a batch which did

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -219,10 +219,10 @@ class Composition:
         """The momentum multiplier that stands in a state."""
         return min(state.momenta, default=1.0)
 
-    def wants(self, statistic: str, state: CompositionState) -> bool:
-        """Whether some controller reads a statistic of the next rows."""
+    def wants(self, statistics: Collection[str], state: CompositionState) -> bool:
+        """Whether some controller reads one of these statistics of the next rows."""
         for law, known, requires in zip(self.controllers, state.states, self._requires, strict=True):  # type: ignore[attr-defined]
-            if statistic in requires and statistic in law.requires_now(known):
+            if not requires.isdisjoint(statistics) and not law.requires_now(known).isdisjoint(statistics):
                 return True
         return False
 

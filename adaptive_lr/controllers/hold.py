@@ -25,6 +25,11 @@ taken from a run that broke up, would else stand at a twentieth of the best rate
 sign of that: gradients shrink with the loss, and a ceiling that rose with them for the whole watch climbed too high
 where the peak was thirty times the best and more (`experiments/results/comparison_notes.md`)."""
 
+LEARNED = 0.75
+"""Share of the loss whose fall ends that: gradients have shrunk with it. Without this end the loss at a hundred times
+the best peak and more was two to nine times tuned on four workloads with AdamW, with it one to three; at a half a
+network with RMSprop, whose first updates are its largest, regained too little at its best peak."""
+
 LOWEST = 0.25
 """The least that one ratio multiplies the ceiling by: single ratios are noisy."""
 
@@ -44,7 +49,7 @@ class Hold(NamedTuple):
     updates: int = 0
     regains: bool = False
 
-    def follow(self, rate: float, ratio: float, target: float, *, rising: bool) -> Hold:
+    def follow(self, rate: float, ratio: float, target: float, *, rising: bool, fall: float = 0.0) -> Hold:
         """One update later.
 
         Args:
@@ -52,11 +57,12 @@ class Hold(NamedTuple):
             ratio: its update-to-weight ratio.
             target: ratio that the ceiling is lowered to.
             rising: whether the base learning rate rises.
+            fall: of the loss since the cut, as a share of what it was.
         """
         if self.ceiling >= LARGEST_VALUE:
             return self
         ceiling, updates = self.ceiling, self.updates + 1
-        idle = updates <= IDLE_STEPS and 0.0 < ratio < IDLE_RATIO
+        idle = updates <= IDLE_STEPS and 0.0 < ratio < IDLE_RATIO and fall <= LEARNED
         if self.regains and (updates <= REGAIN_STEPS or idle):
             ceiling *= REGAIN
         if updates > WAIT and (rising or updates <= HOLD_STEPS) and target < ratio < LARGEST_VALUE:

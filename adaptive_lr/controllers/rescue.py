@@ -8,6 +8,7 @@ from typing import ClassVar, NamedTuple
 
 from adaptive_lr.controllers.arguments import check_count, check_flag, check_number
 from adaptive_lr.controllers.base import Adjustment, Controller, Reason
+from adaptive_lr.controllers.compound import Compound
 from adaptive_lr.controllers.damage import Damage
 from adaptive_lr.controllers.futility import Futility
 from adaptive_lr.controllers.hold import Hold
@@ -17,7 +18,7 @@ from adaptive_lr.controllers.relapse import NONE as NO_RELAPSE
 from adaptive_lr.controllers.setback import Setback
 from adaptive_lr.controllers.suspicion import CLEARED, COMPARES, CONFIRMED, GRANTED, NONE, WAITS, Suspicion
 from adaptive_lr.series import LARGEST_VALUE, is_usable
-from adaptive_lr.statistics import SKIPPED, Phase, Statistics
+from adaptive_lr.statistics import RATIO_STATISTICS, SKIPPED, Phase, Statistics
 
 SETTLE = 3
 """Rows after a rewind that are not judged: with a lag of up to 3 they still come from the old learning rate."""
@@ -45,7 +46,7 @@ LEAST_CUT, MOST_CUT = 1e-4, 1.0 / 3.0
 _UNCHANGED = Adjustment()
 _MIDWAY = Damage(midway=True)
 _AT_REST = frozenset(("base_lr", SKIPPED))
-_WATCHING = _AT_REST | {"update_ratio", "grad_norm"}
+_WATCHING = _AT_REST | {*RATIO_STATISTICS, "grad_norm"}
 
 
 class RescueState(NamedTuple):
@@ -63,6 +64,7 @@ class RescueState(NamedTuple):
     peak: float = 0.0  # highest base learning rate so far
     quiet: int = 0  # updates since the base last rose, or since the last cut
     skipped: int = 0  # updates in a row that were left out
+    compound: Compound = Compound()
     suspicion: Suspicion = Suspicion()
     futility: Futility = Futility()
     regain: Regain = Regain()
@@ -80,6 +82,9 @@ class Rescue(Controller[RescueState]):
 
     - an update changes the weights by `max_ratio` of their size while the base rises, and a comparison confirms it, by
       ten times that, or later by all of their size while the loss is not just reaching a new best, or is not finite,
+    - five updates while it rises, or up to ten after it, change the network as a whole by 0.7 of its size, the changes
+      of its matrices taken one after the other, and none changes a single one by `max_ratio`
+      (`adaptive_lr.controllers.compound.Compound`), or
     - the loss, smoothed, stands above its start by half of the fall that was reached (and by more than its noise; see
       `adaptive_lr.controllers.sweep.LossWatch`), or is a quarter above it three times in a row while updates are
       larger than `target_ratio`; where it is noisy, only if the median of its last five values does by five standard
@@ -159,11 +164,11 @@ class Rescue(Controller[RescueState]):
 
     @property
     def requires(self) -> frozenset[str]:
-        """Ratio and gradient norm (while watching), the base learning rate, and whether an update was skipped."""
+        """Ratios and gradient norm (while watching), the base learning rate, and whether an update was skipped."""
         return _WATCHING
 
     def requires_now(self, state: RescueState) -> frozenset[str]:
-        """The ratio only while watching."""
+        """The ratios only while watching."""
         return self.requires if state.watching else _AT_REST
 
     def needs_snapshot(self, state: RescueState) -> bool:
@@ -209,7 +214,8 @@ class Rescue(Controller[RescueState]):
         if not state.watching:
             return self._later(state, loss, risen=risen)
         measured = None if skipped else statistics.values.get("update_ratio")
-        ratio, rate, standing = statistics.values.get("update_ratio", 0.0), base * state.factor, state.factor
+        ratio, compound = (statistics.values.get(name, 0.0) for name in RATIO_STATISTICS)
+        rate, standing = base * state.factor, state.factor
         state, reasons = self._held(state, ratio, following)
         reasons = regained + reasons
         if state.suspicion.under_way:
@@ -219,7 +225,9 @@ class Rescue(Controller[RescueState]):
         norm = statistics.values.get("grad_norm")
         damage = state.damage.add(loss, norm, measured, rate, target=self.target_ratio)
         state = state._replace(damage=damage, age=state.age + 1, quiet=state.quiet + 1)
-        reason = self._too_large(state, ratio) or damage.reason(loss, norm, state.setback)
+        if ratio < self.max_ratio:  # else it is judged by itself
+            state = state._replace(compound=state.compound.add(compound, state.quiet))
+        reason = self._too_large(state, ratio, compound) or damage.reason(loss, norm, state.setback)
         if reason is not None and not self._premature(state, reason):
             return self._answered(state, reason, following, standing)
         if state.suspicion.due:
@@ -297,7 +305,9 @@ class Rescue(Controller[RescueState]):
         rising = state.quiet == 0
         if state.suspicion.stage == CLEARED:
             ratio = 0.0  # which no longer tells anything
-        hold = state.hold.follow(state.base * state.factor, ratio, self.target_ratio, rising=rising)
+        hold = state.hold.follow(
+            state.base * state.factor, ratio, self.target_ratio, rising=rising, fall=state.damage.watch.fall
+        )
         factor = hold.factor(state.factor, following, self.min_factor) if following > 0.0 else state.factor
         if factor == state.factor:
             return state if hold is state.hold else state._replace(hold=hold), ()
@@ -307,9 +317,11 @@ class Rescue(Controller[RescueState]):
         reason = Reason("hold", "update_ratio", ratio, self.target_ratio, text)
         return state._replace(hold=hold, factor=factor), (reason,)
 
-    def _too_large(self, state: RescueState, ratio: float) -> Reason | None:
+    def _too_large(self, state: RescueState, ratio: float, compound: float) -> Reason | None:
         """Why the last update was itself too large, or None."""
         rising = state.quiet <= RISING_STEPS
+        if state.compound.found and not rising and state.suspicion.stage == NONE:
+            return state.compound.reason(compound)
         bound = self.max_ratio if rising else max(self.max_ratio, LATER_RATIO)
         if ratio < bound or (math.isfinite(ratio) and not rising and state.damage.watch.at_best):
             return None
@@ -346,7 +358,7 @@ class Rescue(Controller[RescueState]):
         self, state: RescueState, reason: Reason, following: float, standing: float, *, compare: bool = False
     ) -> tuple[RescueState, Adjustment]:
         rate, suspected = state.base * state.factor, state.suspicion.stage == WAITS
-        by_ratio = reason.statistic == "update_ratio"
+        by_ratio = reason.statistic in RATIO_STATISTICS
         cut = self._share(state)
         if suspected and rate and (compare or not by_ratio):
             cut = min(state.suspicion.ceiling / rate, 1.0)  # the base may have fallen below it since

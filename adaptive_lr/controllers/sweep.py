@@ -114,6 +114,12 @@ class LossWatch(NamedTuple):
         return self.start.mean - self.best > max(noise, RELATIVE_RISE * abs(self.start.mean))
 
     @property
+    def fall(self) -> float:
+        """From the start to the best, as a share of the start's size; 0 where it did not fall."""
+        fall = self.start.mean - self.best if self.started else 0.0
+        return fall / max(abs(self.start.mean), fall) if fall > 0.0 else 0.0
+
+    @property
     def at_best(self) -> bool:
         """Whether it stands below the start, and is the best since."""
         return self.improved and self.smoothed <= self.best

@@ -1,7 +1,7 @@
 """Running statistics of batch normalisation at weights that no training step was taken at.
 
 An optimizer that is judged at an average of its weights trains at other ones, and the statistics gathered there are
-not those of the average (Schedule-Free's documentation, and Izmailov et al. 2018, arXiv:1803.05407, section 3.2).
+not those of the average (Schedule-Free's documentation, and Izmailov et al. 2018, arXiv:1803.05407).
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ _WORDS = {
     "momentum_norm": "momentum norm",
     "alignment": "gradient-momentum alignment",
     "update_ratio": "update-to-weight ratio",
+    "compound_ratio": "compound update-to-weight ratio",
     "loss": "training loss",
 }
 

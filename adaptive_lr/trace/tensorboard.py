@@ -7,7 +7,7 @@ itself (that is ``trace.jsonl``). All scalars of a step share one event. Tags::
     lr_factor/<controller>  lr_factor/total
     momentum/<group>  momentum_base/<group>
     loss/train  loss/<metric>  metric/<metric>     the training loss; metrics with "loss" in their name; the others
-    update/<statistic>                      update_ratio, base_lr, lr_factor: what is known once the update has happened
+    update/<statistic>                      update_ratio, compound_ratio, base_lr, lr_factor: what is known after it
     update_ratio/<parameter>                of each tensor, where it was asked for, exact or estimated
     host/stalls                             waits for the device since the point before, where rows are read late
     gradient/<statistic>                    and gradient_group/<group>/<statistic> if there are several groups

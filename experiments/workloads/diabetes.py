@@ -18,8 +18,8 @@ class Diabetes:
     """Progression of diabetes in 442 patients from ten measurements (Efron et al. 2004), and a tanh perceptron.
 
     Split 266/88/88; measurements and target standardised by the training part, so that predicting the mean has a
-    mean squared error of about 1. 4,929 parameters. Set aside: run once, at the end, and never while a constant is
-    being chosen.
+    mean squared error of about 1. 4,929 parameters. Set aside: run when the laws are fixed, and never while a constant
+    is being chosen.
     """
 
     name = "diabetes"

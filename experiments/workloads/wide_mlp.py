@@ -10,7 +10,7 @@ from adaptive_lr.study.digits import Digits
 class WideMLP(Digits):
     """The data of the built-in `digits` workload, and one hidden layer of 800 rectifiers: 60,010 parameters.
 
-    Set aside: run once, at the end, and never while a constant is being chosen.
+    Set aside: run when the laws are fixed, and never while a constant is being chosen.
     """
 
     name = "wide-mlp"

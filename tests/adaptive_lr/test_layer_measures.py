@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch.optim.lr_scheduler import ExponentialLR
@@ -9,6 +11,7 @@ from torch.optim.lr_scheduler import ExponentialLR
 from adaptive_lr import AdaptiveLR
 from adaptive_lr.controllers import GradientSpike
 from adaptive_lr.statistics import Phase
+from adaptive_lr.update_ratio import DEPTH
 from laws import Reflex, Script, Watch
 from rows_seen import parameter, rows
 
@@ -173,3 +176,19 @@ def test_update_to_weight_ratio_is_the_largest_over_matrices() -> None:
     control.step()
     # ‖u‖ = 1e-4 x sqrt(n); the tensor at zero, with a fan-in of 4, counts with a root-mean-square of 0.1 / sqrt(4).
     assert seen[-1].values["update_ratio"] == pytest.approx(1e-4 / 0.05, rel=1e-6)
+    assert seen[-1].values["compound_ratio"] == pytest.approx((1 + 1e-4 / 0.05) * (1 + 1e-4 / 3.0) - 1, rel=1e-4)
+
+
+@pytest.mark.parametrize("number", [1, 3, DEPTH, DEPTH + 5])
+def test_the_compound_ratio_is_of_the_sixteen_largest_and_may_be_asked_for_alone(number: int) -> None:
+    ratios = [0.01 * (k + 1) for k in range(number)]
+    parameters = [torch.ones(3, 2, requires_grad=True) for _ in ratios]
+    for p, ratio in zip(parameters, ratios, strict=True):
+        p.grad = torch.full_like(p, ratio)
+    optimizer = torch.optim.SGD(parameters, lr=1.0)
+    control = AdaptiveLR(optimizer, Watch(("compound_ratio",)))
+    seen = rows(control)
+    optimizer.step()
+    control.step()
+    wanted = math.prod(1.0 + ratio for ratio in ratios[-DEPTH:]) - 1.0
+    assert seen[-1].values["compound_ratio"] == pytest.approx(wanted, rel=1e-5)

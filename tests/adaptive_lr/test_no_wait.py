@@ -16,7 +16,7 @@ from adaptive_lr.controllers import GradientSpike, LossVariance, Rescue, guarded
 from adaptive_lr.deferred import DeviceMeter
 from adaptive_lr.pending import Pending
 from adaptive_lr.readback import Ring, Slot
-from adaptive_lr.statistics import MEASURED_STATISTICS
+from adaptive_lr.statistics import MEASURED_STATISTICS, RATIO_STATISTICS
 from adaptive_lr.update_ratio import Ratios
 from adaptive_lr_kernels.reference import Pieces
 from deferral import Make, Run, deferred
@@ -206,7 +206,7 @@ def test_no_step_mixes_devices_or_reads_a_tensor_without_data(fused: bool, sampl
     ]
     groups = [{"params": parameters[:1]}, {"params": parameters[1:], "lr": 0.02}]
     optimizer = (torch.optim.Adadelta if fused else torch.optim.SGD)(groups, lr=0.1)
-    statistics = Watch(tuple(sorted(MEASURED_STATISTICS - ({"update_ratio"} if sampled else set()))))
+    statistics = Watch(tuple(sorted(MEASURED_STATISTICS - (set(RATIO_STATISTICS) if sampled else set()))))
     laws = (GradientSpike(clip=1.0), statistics, *([] if sampled else [Rescue(snapshots=False)]))
     with deferred():
         control = AdaptiveLR(optimizer, laws, lag=2, update_ratios_every=2)

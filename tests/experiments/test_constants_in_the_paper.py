@@ -10,6 +10,7 @@ import pytest
 
 from adaptive_lr import update_ratio
 from adaptive_lr.controllers import (
+    compound,
     damage,
     futility,
     hold,
@@ -47,7 +48,7 @@ SPIKE, RESCUE, RANGE, VARIANCE = GradientSpike(), rescue.Rescue(), range_test.Ra
 WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"}
 WORDS |= {12: "twelve"}
 FRACTIONS = {0.1: "a tenth", 0.2: "a fifth", 0.25: "a quarter", 0.5: "half", 1 / 3: "a third", 1 / 16: "a sixteenth"}
-FRACTIONS |= {0.01: "a hundredth"}
+FRACTIONS |= {0.01: "a hundredth", 0.75: "three quarters", 2 / 3: "two thirds"}
 ORDINALS = {3: "third", 5: "fifth"}
 
 
@@ -104,6 +105,11 @@ FACTS = {
         f"$k+{suspicion.GRANTED}$ updates are made again",
         rf"$r_t\ge{shown(rescue.BEYOND_DOUBT * RESCUE.max_ratio)}$ while the base rises, or later "
         rf"$r_t\ge{shown(rescue.LATER_RATIO)}$",
+        f"and {WORDS[compound.UPDATES]} with $r_t<{shown(RESCUE.max_ratio)}$, none more than "
+        f"{WORDS[compound.AFTER_THE_RISE]} updates after the rise, had $c_t\\ge{shown(compound.BOUND)}$",
+        f"over the {update_ratio.DEPTH} matrices with the largest ratios",
+        f"nor by more than {FRACTIONS[damage.ALIVE]} of it",
+        f"no longer once {FRACTIONS[hold.LEARNED]} of the loss are gone",
         f"above its start by {FRACTIONS[sweep.RISE]} of the fall",
         f"{WORDS[damage.HIGH_LOSSES]} losses in a row stand {FRACTIONS[sweep.UNKNOWN_RISE]} above the start after an "
         f"$r>{shown(RESCUE.target_ratio)}$",

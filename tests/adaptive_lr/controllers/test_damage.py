@@ -116,3 +116,16 @@ def test_each_kind_of_damage_has_its_reason(rows: list[tuple[float | None, float
     assert reason.statistic == statistic
     assert words in reason.text
     assert after(rows).reason(None, None, Setback()) is None
+
+
+def test_a_loss_that_fell_to_a_tenth_is_no_dead_network_however_noisy_its_start() -> None:
+    """Motion per learning rate falls with the loss where gradients do; noise of the first losses hides the fall."""
+    noisy = [0.3, 5.5, 0.2, 0.4, 0.6]
+    losses = [*noisy, *(2.0 * 0.93**t * (1.0 + 0.5 * (-1) ** t) for t in range(70))]
+    ratios = [0.02] * len(noisy) + [0.02 * 0.93**t for t in range(70)]
+    for end, dead in ((1.0, False), (40.0, True)):
+        damage = Damage()
+        for loss, ratio in zip(losses, ratios, strict=True):
+            damage = damage.add(max(loss, 0.04 * end), 1.0, ratio, 0.1, target=0.1)
+        found = damage.reason(0.04 * end, 1.0, Setback())
+        assert (found is not None and "hardly move" in found.text) is dead

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptive_lr.controllers.hold import HOLD_STEPS, IDLE_RATIO, IDLE_STEPS, REGAIN_STEPS, WAIT, Hold
+from adaptive_lr.controllers.hold import HOLD_STEPS, IDLE_RATIO, IDLE_STEPS, LEARNED, REGAIN_STEPS, WAIT, Hold
 from adaptive_lr.series import LARGEST_VALUE
 
 
@@ -42,6 +42,14 @@ def test_it_goes_on_regaining_for_a_time_while_updates_are_far_smaller_than_the_
     assert follow(Hold(1.0), [0.01] * 50).ceiling == 1.0
     assert follow(Hold(1.0, regains=True), [0.99 * IDLE_RATIO] * 200).ceiling == pytest.approx(1.1**IDLE_STEPS)
     assert follow(Hold(1.0, regains=True), [IDLE_RATIO] * 200).ceiling == pytest.approx(1.1**REGAIN_STEPS)
+
+
+def test_small_updates_of_a_run_that_has_learned_regain_nothing_more() -> None:
+    for fall, updates in ((0.0, IDLE_STEPS), (LEARNED, IDLE_STEPS), (1.01 * LEARNED, REGAIN_STEPS)):
+        hold = Hold(1.0, regains=True)
+        for _ in range(200):
+            hold = hold.follow(1.0, 0.01, 0.1, rising=False, fall=fall)
+        assert hold.ceiling == pytest.approx(1.1**updates)
 
 
 def test_a_ratio_of_zero_or_one_that_was_not_measured_regains_nothing() -> None:
