@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
 import sys
@@ -22,6 +23,7 @@ CONTROL = (
 )  # fmt: skip
 """What decides how an adaptive run goes. Traces, tables and figures do not."""
 
+_WORDS = (tokenize.COMMENT, tokenize.NL)
 _STARTS = (tokenize.ENCODING, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
 
 
@@ -41,18 +43,19 @@ def code_digest(files: Iterable[Path]) -> str:
 def code(source: bytes) -> bytes:
     """Python source without comments, docstrings and blank lines, so that mended words leave results as they are.
 
-    A string that is a statement of its own counts as a docstring. What is no Python is returned as it is.
+    A string that is a statement of its own counts as a docstring, unless it is an f-string, which computes something.
+    What is no Python is returned as it is.
     """
     try:
         tokens = list(tokenize.tokenize(io.BytesIO(source).readline))
     except (tokenize.TokenError, SyntaxError, UnicodeDecodeError):
         return source
-    words = [part for part in tokens if part.type in (tokenize.COMMENT, tokenize.NL)]
-    code = [part for part in tokens if part not in words]
+    words = [part for part in tokens if part.type in _WORDS]
+    code = [part for part in tokens if part.type not in _WORDS]
     for before, this, after in zip(code, code[1:], code[2:], strict=False):
-        if before.type in _STARTS and this.type == tokenize.STRING and after.type == tokenize.NEWLINE:
+        if before.type in _STARTS and _is_text(this) and after.type == tokenize.NEWLINE:
             words.append(this)
-    lines = source.decode(tokens[0].string).replace("\r\n", "\n").split("\n")
+    lines = source.removeprefix(codecs.BOM_UTF8).decode(tokens[0].string).replace("\r\n", "\n").split("\n")
     emptied = set()
     for part in sorted(words, key=lambda part: part.start, reverse=True):  # backwards: columns before it stay
         (first, left), (last, right) = part.start, part.end
@@ -62,6 +65,11 @@ def code(source: bytes) -> bytes:
             lines[number - 1] = line.rstrip()
             emptied.add(number)
     return "\n".join(line for number, line in enumerate(lines, 1) if line or number not in emptied).encode()
+
+
+def _is_text(part: tokenize.TokenInfo) -> bool:
+    """Whether it is a string as it stands; before Python 3.12 f-strings are of the same type."""
+    return part.type == tokenize.STRING and not part.string.lower().startswith(("f", "rf"))
 
 
 def own_files(kind: type) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import ast
+import codecs
 import io
 import tokenize
 from pathlib import Path
@@ -124,7 +125,7 @@ def _words(source: bytes) -> list[str]:
     return [part.string for part in _tokens(source)]
 
 
-@pytest.mark.parametrize("source", [b"", b"x = (", b"\\xff\\xfe\\x00", b"{not python"])
+@pytest.mark.parametrize("source", [b"", b"x = (", b"\xff\xfe\x00", b"{not python"])
 def test_what_cannot_be_read_as_python_stays_as_it_is(source: bytes) -> None:
     assert sources.code(source) == source
 
@@ -132,6 +133,17 @@ def test_what_cannot_be_read_as_python_stays_as_it_is(source: bytes) -> None:
 def test_line_endings_and_words_on_one_line_make_no_difference() -> None:
     assert sources.code(b"x = 1  # one\r\n\r\ny = 2\r\n") == sources.code(b"x = 1\ny = 2\n")
     assert sources.code(b'class A:\n    """Words."""  # more\n    x = 1\n') == b"class A:\n    x = 1\n"
+
+
+@pytest.mark.parametrize("prefix", ["f", "F", "rf", "fR"])
+def test_an_f_string_of_its_own_computes_something_and_stays(prefix: str) -> None:
+    source = f'def f():\n    {prefix}"{{g()}}"\n    r"words"\n'.encode()
+    assert sources.code(source) == source.replace(b'    r"words"\n', b"")
+
+
+def test_a_byte_order_mark_shifts_nothing() -> None:
+    marked = [codecs.BOM_UTF8 + text for text in (b"x = 1#5\n", b"x = 2#5\n", b'"""Words."""\nx = 1\n')]
+    assert [sources.code(source) for source in marked] == [b"x = 1\n", b"x = 2\n", b"x = 1\n"]
 
 
 def test_the_digest_of_files_changes_with_code_and_not_with_words(tmp_path: Path) -> None:
