@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,15 +120,18 @@ def interval_handle(label: str) -> Any:
 
 
 def number_log_axis(axes: Axes) -> None:
-    """Plain numbers on a logarithmic vertical axis, the more in each decade the fewer decades it spans."""
+    """Numbers on a logarithmic vertical axis, the more in each decade the fewer decades it spans.
+
+    Plain where they are short, else all as multiples of powers of ten: 0.001 beside 1e-05 reads badly.
+    """
     ticker = require("matplotlib.ticker")
     low, high = axes.get_ylim()
     span = high / low
     subs = (1.0, 2.0, 3.0, 5.0, 7.0) if span < 10.0 else (1.0, 2.0, 5.0) if span < 100.0 else (1.0, 3.0)
     axes.yaxis.set_major_locator(ticker.LogLocator(subs=subs if span < 1e3 else (1.0,)))
-    # Powers of ten where plain numbers would be long, and then for all: 0.001 beside 1e-05 reads badly.
-    plain = low >= 1e-3 and high <= 1e5
-    axes.yaxis.set_major_formatter(ticker.FormatStrFormatter("%g") if plain else ticker.LogFormatterMathtext())
+    plain = ticker.FormatStrFormatter("%g") if low >= 1e-3 and high <= 1e5 else None
+    every_tick = (math.inf, math.inf)  # by default only whole powers where there are several decades
+    axes.yaxis.set_major_formatter(plain or ticker.LogFormatterSciNotation(minor_thresholds=every_tick))
     axes.yaxis.set_minor_formatter(ticker.NullFormatter())
 
 
