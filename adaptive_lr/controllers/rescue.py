@@ -83,7 +83,8 @@ class Rescue(Controller[RescueState]):
     - an update changes the weights by `max_ratio` of their size while the base rises, and a comparison confirms it, by
       ten times that, or later by all of their size while the loss is not just reaching a new best, or is not finite,
     - five updates while it rises, or up to ten after it, change the network as a whole by 0.7 of its size, the changes
-      of its matrices taken one after the other, and none changes a single one by `max_ratio`
+      of its matrices taken one after the other, and none changes a single one by `max_ratio`; judged once it has
+      stopped rising, if nothing was suspected or cut since the watch began
       (`adaptive_lr.controllers.compound.Compound`), or
     - the loss, smoothed, stands above its start by half of the fall that was reached (and by more than its noise; see
       `adaptive_lr.controllers.sweep.LossWatch`), or is a quarter above it three times in a row while updates are

@@ -56,6 +56,13 @@ def test_a_single_ratio_that_is_too_large_comes_first_and_is_compared() -> None:
     assert "compound_ratio" not in {statistic for *_, statistic in found}
 
 
+def test_after_a_cut_for_another_reason_it_asks_for_no_second_one() -> None:
+    rows = [row(t, 2.0 - 0.01 * t, 0.2, min(t + 1, 15) / 15, compound=2.0 * BOUND) for t in range(60)]
+    assert "compound_ratio" in {r.statistic for a in run(rows) for r in a.reasons}
+    rows[1:3] = [row(t, math.nan, 0.05, (t + 1) / 15) for t in (1, 2)]
+    assert {r.statistic for a in run(rows) for r in a.reasons if r.action == "rescue"} == {"loss"}
+
+
 def test_a_rise_so_slow_that_no_update_is_large_asks_for_nothing() -> None:
     law = Rescue()
     rows = [row(t, 2.0 - 0.001 * t, 0.02, min(t + 1, 100) / 100, compound=0.2) for t in range(400)]
