@@ -49,10 +49,10 @@ class RangeTestResult:
         smoothed: `suggestions.centred_mean` of the losses, which does not lag; NaN where the loss is not finite.
         suggestions: the classic rules as published (see `adaptive_lr.suggestions`): `steepest`, `valley`, `slide` and
             `minimum`, each a learning rate, or None where the rule has none.
-        suggestion: the peak that `controllers.RangeTest` would set on this sweep: where the largest update-to-weight
-            ratio over matrices reached its level, or a 15th of where the loss diverged; then the geometric mean with
-            what is usual for this kind of optimizer. None where the sweep shows neither, nor a fall of the loss, and
-            where the first loss was not finite.
+        suggestion: the peak that `controllers.RangeTest` would set on this sweep: where the size of the update reached
+            its level (`adaptive_lr.controllers.update_size`), or a 15th of where the loss diverged; then the geometric
+            mean with what is usual for this kind of optimizer. None where the sweep shows neither, nor a fall of the
+            loss, and where the first loss was not finite.
         interval: (low, high), between which the smoothed loss falls, from a tenth of its fall to its lowest point (see
             `suggestions.interval`); None where it is flat.
         stop_reason: why the sweep ended, as a sentence.

@@ -12,6 +12,9 @@ import numpy as np
 from adaptive_lr import optimizers
 from adaptive_lr.controllers.peak import horizon_share, measured_peak, with_usual
 from adaptive_lr.controllers.sweep import LossWatch
+from adaptive_lr.controllers.update_size import update_size
+from adaptive_lr.statistics import Statistics
+from adaptive_lr.update_ratio import DEPTH
 
 SHARE = 0.1
 """Share of the run that a sweep may take; two of its updates are trials."""
@@ -39,12 +42,31 @@ class Sweep:
         return float(10.0**exponent * horizon_share(self.steps))
 
 
-def by_ratio(level: float, *, quantile: float = 1.0, weight: float = 0.0, shrink: bool = True) -> Peak:
-    """Where a quantile over matrices of the ratio meets its level; see `adaptive_lr.controllers.peak`.
+Summary = Callable[[Sequence[float]], float]
+
+
+def quantile(share: float) -> Summary:
+    """The quantile of the ratios over matrices; of 1 the largest."""
+    return lambda ratios: float(np.quantile(ratios, share))
+
+
+def compound(ratios: Sequence[float]) -> float:
+    """The compound ratio, as `adaptive_lr.update_ratio` has it."""
+    return math.expm1(sum(sorted(map(math.log1p, ratios))[-DEPTH:]))
+
+
+def size(ratios: Sequence[float]) -> float:
+    """The size of the update, as the law reckons it."""
+    values = {"update_ratio": max(ratios), "compound_ratio": compound(ratios)}
+    return update_size(Statistics(0, values=values)) or 0.0
+
+
+def by_ratio(level: float, summary: Summary = max, *, weight: float = 0.0, shrink: bool = True) -> Peak:
+    """Where the ratios over matrices meet a level; see `adaptive_lr.controllers.peak`.
 
     Args:
         level: of a run of 300 updates.
-        quantile: 1 is the largest.
+        summary: what is compared with it.
         weight: of the usual learning rate.
         shrink: whether that weight falls where the two are far apart.
     """
@@ -54,7 +76,7 @@ def by_ratio(level: float, *, quantile: float = 1.0, weight: float = 0.0, shrink
         watch, crossed, ratio, lr = LossWatch(), 0.0, 0.0, math.nan
         for row in sweep.rows[: max(1, int(SHARE * sweep.steps) - 2)]:
             lr, loss = row["lr"], row["loss"]
-            ratio = float(np.quantile(row["ratios"], quantile))
+            ratio = summary(row["ratios"])
             watch = watch.add(loss) if math.isfinite(ratio) else watch._replace(diverged=True)
             if watch.diverged:
                 break
@@ -92,14 +114,21 @@ RULES: dict[str, Peak] = {
     "usual": by_usual,
     "largest 0.14, usual ½ (the first law)": by_ratio(0.14, weight=0.5, shrink=False),
     **{f"largest {level}": by_ratio(level) for level in (0.05, 0.07, 0.1, 0.12, 0.14, 0.2)},
-    **{f"75th percentile {level}": by_ratio(level, quantile=0.75) for level in (0.07, 0.1, 0.14, 0.2)},
-    **{f"median {level}": by_ratio(level, quantile=0.5) for level in (0.05, 0.07, 0.1, 0.14)},
+    **{f"75th percentile {level}": by_ratio(level, quantile(0.75)) for level in (0.07, 0.1, 0.14, 0.2)},
+    **{f"median {level}": by_ratio(level, quantile(0.5)) for level in (0.05, 0.07, 0.1, 0.14)},
+    **{f"compound {level}": by_ratio(level, compound) for level in (0.1, 0.14, 0.17, 0.2, 0.24, 0.28)},
+    **{f"size {level}": by_ratio(level, size) for level in (0.1, 0.12, 0.14, 0.17, 0.2, 0.24)},
     "largest 0.1, usual ½ shrinking": by_ratio(0.1, weight=0.5),
-    "largest 0.12, usual ½ shrinking (the law)": by_ratio(0.12, weight=0.5),
+    "largest 0.12, usual ½ shrinking (the law before)": by_ratio(0.12, weight=0.5),
     "largest 0.14, usual ½ shrinking": by_ratio(0.14, weight=0.5),
-    "largest 0.12, usual 0.3 shrinking": by_ratio(0.12, weight=0.3),
+    **{f"compound {level}, usual ½ shrinking": by_ratio(level, compound, weight=0.5) for level in (0.17, 0.2, 0.24)},
+    "size 0.14, usual ½ shrinking": by_ratio(0.14, size, weight=0.5),
+    "size 0.17, usual ½ shrinking (the law)": by_ratio(0.17, size, weight=0.5),
+    "size 0.2, usual ½ shrinking": by_ratio(0.2, size, weight=0.5),
+    "size 0.17, usual 0.3 shrinking": by_ratio(0.17, size, weight=0.3),
 }
-"""Name -> rule: log10 of the peak it names. "Shrinking": the less of the usual, the farther it is off."""
+"""Name -> rule: log10 of the peak it names. "Shrinking": the less of the usual, the farther it is off.
+Of the ratios the *compound* is Π(1 + r) - 1, the *size* the geometric mean of the largest and Σ log(1 + r)."""
 
-LEVELS = {f"{level}": by_ratio(level, weight=0.5) for level in (0.05, 0.07, 0.1, 0.12, 0.14, 0.17, 0.2)}
+LEVELS = {f"{level}": by_ratio(level, size, weight=0.5) for level in (0.07, 0.1, 0.12, 0.14, 0.17, 0.2, 0.24)}
 """The law at several levels, one of which is chosen without the workload it is judged on."""

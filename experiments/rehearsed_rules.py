@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from adaptive_lr.controllers import RangeTest
 from adaptive_lr.controllers.rehearsal import OFFSETS, SHARE, Rehearsals
 from adaptive_lr.snapshot import Snapshot
 from adaptive_lr.study.recipe import find_optimizer
@@ -24,7 +25,7 @@ from adaptive_lr.study.run import derive_seed
 from adaptive_lr.study.workload import load_workload, trainable
 from experiments.peak_rule_table import Truth, judged
 from experiments.peak_rules import record_sweep
-from experiments.recorded_sweep import Sweep, by_ratio
+from experiments.recorded_sweep import Sweep, by_ratio, size
 from experiments.workloads import TUNING
 
 HALF_DECADES = range(-9, 3)
@@ -55,7 +56,7 @@ class Recorded:
 
 Rule = Callable[[Recorded], float]
 
-_measured = by_ratio(0.12, weight=0.5)
+_measured = by_ratio(RangeTest().size, size, weight=RangeTest().usual_weight)
 
 
 def by_sweep(exponent: float = 0.5) -> Rule:

@@ -13,7 +13,7 @@ from 60 to 3,840 updates); shorter ones do not reliably want more."""
 
 DIVERGENCE_DIVISOR = 15.0
 """From the learning rate of divergence down to the peak. The divisor that would have been right spreads from 5 to 200
-over workloads; this is the middle, used only where no update-to-weight ratio was reached."""
+over workloads; this is the middle, used only where the size of the update did not get there."""
 
 LARGEST_STEP = 10.0
 """The most the peak may lie above the last level that was tried."""
@@ -25,18 +25,18 @@ only the measurement knows them. 0.5 to 1 do equally well."""
 
 
 def horizon_share(total_steps: int | None) -> float:
-    """What a run of that length wants of the update-to-weight ratio of one of `REFERENCE_STEPS`, in (0, 1]."""
+    """What a run of that length wants of the size of the update of one of `REFERENCE_STEPS`, in (0, 1]."""
     return min(1.0, math.sqrt(REFERENCE_STEPS / (total_steps or REFERENCE_STEPS)))
 
 
-def measured_peak(level: float, ratio: float | None, bar: float, *, crossed: float, diverged: bool) -> float:
+def measured_peak(level: float, size: float | None, bar: float, *, crossed: float, diverged: bool) -> float:
     """The peak that the end of a sweep points to.
 
     Args:
         level: the last level tried, > 0.
-        ratio: the update-to-weight ratio there, or None.
-        bar: the ratio aimed at, > 0.
-        crossed: the level at which the ratio met the bar; 0 where it did not.
+        size: of the update there (`adaptive_lr.controllers.update_size`), or None.
+        bar: the size aimed at, > 0.
+        crossed: the level at which the size met the bar; 0 where it did not.
         diverged: whether the loss did.
 
     Returns:
@@ -46,7 +46,7 @@ def measured_peak(level: float, ratio: float | None, bar: float, *, crossed: flo
         return crossed
     if diverged:
         return level / DIVERGENCE_DIVISOR
-    return level * min(LARGEST_STEP, bar / ratio) if ratio else level
+    return level * min(LARGEST_STEP, bar / size) if size else level
 
 
 def with_usual(measured: float, usual: float, weight: float) -> float:

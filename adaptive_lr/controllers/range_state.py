@@ -23,7 +23,7 @@ class RangeTestState(NamedTuple):
     start: float = 1.0  # the level of rung 0
     position: int = 0  # the rung that is held
     watch: LossWatch = LossWatch()
-    crossed: float = 0.0  # the level at which the ratio reached its bar; 0 before
+    crossed: float = 0.0  # the level at which the size reached its bar; 0 before
     snapshot: int = 0  # the rung of the latest snapshot
     reference: float = 1.0  # the reference learning rate
     usual: float = 0.0  # the usual level for this optimizer; 0 if there is none

@@ -82,7 +82,7 @@ class Rescue(Controller[RescueState]):
 
     - an update changes the weights by `max_ratio` of their size while the base rises, and a comparison confirms it, by
       ten times that, or later by all of their size while the loss is not just reaching a new best, or is not finite,
-    - five updates while it rises, or up to ten after it, change the network as a whole by 0.7 of its size, the changes
+    - five updates while it rises, or up to ten after it, change the network as a whole by 0.75 of its size, the changes
       of its matrices taken one after the other, and none changes a single one by `max_ratio`; judged once it has
       stopped rising, if nothing was suspected or cut since the watch began
       (`adaptive_lr.controllers.compound.Compound`), or
@@ -115,9 +115,9 @@ class Rescue(Controller[RescueState]):
     Then parameters and optimizer state go back to the snapshot, and the factor is cut to where no update since would
     have been larger than `target_ratio` of the weights, at least to a third. While the base goes on rising, the
     learning rate is held where the ratio passes `target_ratio`, and for as long as the law watches it is the lower of
-    the base and of where it was held; where a ratio asked for the cut, that level rises again as long as ratios stay
-    far below the target (`adaptive_lr.controllers.hold.Hold`). The factor that stands when the watch is over stays:
-    what was learned is that the peak was wrong.
+    the base and of where it was held; where a single ratio asked for the cut, that level rises again as long as
+    ratios stay far below the target (`adaptive_lr.controllers.hold.Hold`). The factor that stands when the watch is
+    over stays: what was learned is that the peak was wrong.
 
     From then on only a setback is looked into: the run goes on for 24 updates and is set aside, and as many are made
     from where these began at a third of the learning rate. The cut stays where they come to a clearly lower loss, else
@@ -217,7 +217,7 @@ class Rescue(Controller[RescueState]):
         measured = None if skipped else statistics.values.get("update_ratio")
         ratio, compound = (statistics.values.get(name, 0.0) for name in RATIO_STATISTICS)
         rate, standing = base * state.factor, state.factor
-        state, reasons = self._held(state, ratio, following)
+        state, reasons = self._held(state, ratio, compound, following)
         reasons = regained + reasons
         if state.suspicion.under_way:
             state = state._replace(suspicion=state.suspicion.add(loss))
@@ -228,7 +228,7 @@ class Rescue(Controller[RescueState]):
         state = state._replace(damage=damage, age=state.age + 1, quiet=state.quiet + 1)
         if ratio < self.max_ratio:  # else it is judged by itself
             state = state._replace(compound=state.compound.add(compound, state.quiet))
-        reason = self._too_large(state, ratio, compound) or damage.reason(loss, norm, state.setback)
+        reason = self._too_large(state, ratio) or damage.reason(loss, norm, state.setback)
         if reason is not None and not self._premature(state, reason):
             return self._answered(state, reason, following, standing)
         if state.suspicion.due:
@@ -301,14 +301,15 @@ class Rescue(Controller[RescueState]):
         )
         return state, Adjustment(factor=factor, resume=True, reasons=(Reason("clear", "loss", after, before, text),))
 
-    def _held(self, state: RescueState, ratio: float, following: float) -> tuple[RescueState, tuple[Reason, ...]]:
+    def _held(
+        self, state: RescueState, ratio: float, compound: float, following: float
+    ) -> tuple[RescueState, tuple[Reason, ...]]:
         """The learning rate under its ceiling."""
         rising = state.quiet == 0
         if state.suspicion.stage == CLEARED:
             ratio = 0.0  # which no longer tells anything
-        hold = state.hold.follow(
-            state.base * state.factor, ratio, self.target_ratio, rising=rising, fall=state.damage.watch.fall
-        )
+        rate, fall = state.base * state.factor, state.damage.watch.fall
+        hold = state.hold.follow(rate, ratio, compound, self.target_ratio, rising=rising, fall=fall)
         factor = hold.factor(state.factor, following, self.min_factor) if following > 0.0 else state.factor
         if factor == state.factor:
             return state if hold is state.hold else state._replace(hold=hold), ()
@@ -318,11 +319,11 @@ class Rescue(Controller[RescueState]):
         reason = Reason("hold", "update_ratio", ratio, self.target_ratio, text)
         return state._replace(hold=hold, factor=factor), (reason,)
 
-    def _too_large(self, state: RescueState, ratio: float, compound: float) -> Reason | None:
+    def _too_large(self, state: RescueState, ratio: float) -> Reason | None:
         """Why the last update was itself too large, or None."""
         rising = state.quiet <= RISING_STEPS
         if state.compound.found and not rising and state.suspicion.stage == NONE:
-            return state.compound.reason(compound)
+            return state.compound.reason
         bound = self.max_ratio if rising else max(self.max_ratio, LATER_RATIO)
         if ratio < bound or (math.isfinite(ratio) and not rising and state.damage.watch.at_best):
             return None
@@ -363,7 +364,7 @@ class Rescue(Controller[RescueState]):
         cut = self._share(state)
         if suspected and rate and (compare or not by_ratio):
             cut = min(state.suspicion.ceiling / rate, 1.0)  # the base may have fallen below it since
-        regains = suspected or by_ratio
+        regains = "update_ratio" if suspected else reason.statistic if by_ratio else ""
         hold = Hold(rate * cut, regains=regains) if rate > 0.0 else state.hold
         # The base may rise before the next update, which is not to see more than the ceiling.
         factor = max(state.factor * cut * (state.base / following if following else 1.0), self.min_factor)

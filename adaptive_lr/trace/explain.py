@@ -35,6 +35,7 @@ _WORDS = {
     "alignment": "gradient-momentum alignment",
     "update_ratio": "update-to-weight ratio",
     "compound_ratio": "compound update-to-weight ratio",
+    "update_size": "size of the update",
     "loss": "training loss",
 }
 

@@ -48,7 +48,7 @@ SPIKE, RESCUE, RANGE, VARIANCE = GradientSpike(), rescue.Rescue(), range_test.Ra
 WORDS = {2: "two", 3: "three", 4: "four", 5: "five", 6: "six", 7: "seven", 8: "eight", 9: "nine", 10: "ten"}
 WORDS |= {12: "twelve"}
 FRACTIONS = {0.1: "a tenth", 0.2: "a fifth", 0.25: "a quarter", 0.5: "half", 1 / 3: "a third", 1 / 16: "a sixteenth"}
-FRACTIONS |= {0.01: "a hundredth", 0.75: "three quarters", 2 / 3: "two thirds"}
+FRACTIONS |= {0.02: "a fiftieth", 0.75: "three quarters", 2 / 3: "two thirds"}
 ORDINALS = {3: "third", 5: "fifth"}
 
 
@@ -120,7 +120,8 @@ FACTS = {
         f"smoothed by {shown(motion.MEMORY)}, has come down to {FRACTIONS[motion.SHARE]} of its highest since the "
         f"{ORDINALS[motion.FIRST_UPDATES]} update, and the median of the last {WORDS[damage.KEPT]} losses",
         f"after an $r>{shown(damage.STORM_RATIO)}$, the gradient vanishes",
-        f"where $r<{shown(hold.IDLE_RATIO)}$ until the {hold.IDLE_STEPS}th",
+        f"where $r<{shown(hold.IDLE['update_ratio'])}$ until the {hold.IDLE_STEPS}th",
+        f"only where $c<{shown(hold.IDLE['compound_ratio'])}$ until then",
         f"the run goes on for {relapse.COMPARED} updates and is set aside",
         f"as many are made again at {FRACTIONS[rescue.MOST_CUT]} of the learning rate",
         f"is lower by {shown(stretch.CLEARLY)} standard errors",
@@ -151,9 +152,10 @@ FACTS = {
     ],
     "peak.tex": [
         f"{WORDS[range_sweep.TRIALS].capitalize()} trial updates",
-        f"where $r$ is {FRACTIONS[range_sweep.START_SHARE]} of its bar",
+        f"where $s$ is {FRACTIONS[range_sweep.START_SHARE]} of its bar",
+        f"the sum over the {update_ratio.DEPTH} largest",
         f"raised by {shown(RANGE.steps_per_decade)} steps a decade",
-        rf"c(T)={shown(RANGE.ratio)}\,\min\bigl(1,\sqrt{{{peak.REFERENCE_STEPS}/T}}\bigr)",
+        rf"c(T)={shown(RANGE.size)}\,\min\bigl(1,\sqrt{{{peak.REFERENCE_STEPS}/T}}\bigr)",
         f"or {FRACTIONS[RANGE.max_share]} of the run is spent",
         f"a {shown(peak.DIVERGENCE_DIVISOR)}th of the rate of divergence",
         f"in proportion by at most {WORDS[int(peak.LARGEST_STEP)]}",
@@ -176,7 +178,7 @@ FACTS = {
     "limits.tex": [
         f"A suspicion costs the run {WORDS[suspicion.GRANTED]} updates",
         f"takes back up to {percent(RANGE.probe_share)} of the run",
-        f"the level {shown(RANGE.ratio)}",
+        f"the level {shown(RANGE.size)}",
         f"the exponent {shown(rehearsal.DRIFT)}",
         f"the {shown(stretch.CLEARLY)} standard errors",
     ],

@@ -9,7 +9,7 @@ import pytest
 
 from adaptive_lr.study import Run, RunResult
 from experiments.peak_rule_table import Truth, found_peak, judged, left_out, spent
-from experiments.recorded_sweep import RULES, Sweep, by_divergence, by_ratio
+from experiments.recorded_sweep import RULES, Sweep, by_divergence, by_ratio, compound, quantile, size
 
 
 def sweep(optimizer: str = "unknown", *, steps: int = 300, ratios: tuple[float, ...] = (1.0, 0.5, 0.25)) -> Sweep:
@@ -28,8 +28,18 @@ TRUTH = Truth((-3.0, -2.0, -1.0, 0.0), (2.0, 1.0, 0.1, 0.2), (2.0, 1.0, 0.1, 0.2
 def test_a_ratio_that_is_met_names_its_learning_rate() -> None:
     """The largest at its level; a quantile where that quantile is; less for longer runs."""
     assert by_ratio(0.12)(sweep()) == pytest.approx(np.log10(0.12), abs=1e-9)
-    assert by_ratio(0.12, quantile=0.5)(sweep()) == pytest.approx(np.log10(0.24), abs=1e-9)
+    assert by_ratio(0.12, quantile(0.5))(sweep()) == pytest.approx(np.log10(0.24), abs=1e-9)
     assert by_ratio(0.12)(sweep(steps=30_000)) == pytest.approx(np.log10(0.012), abs=1e-9)
+
+
+def test_what_all_matrices_come_to_names_a_lower_one() -> None:
+    """Ratios of 1, 1/2 and 1/4 of the learning rate: the rate at the first rung past the level, in proportion."""
+    for summary in (compound, size):
+        level = 10.0 ** by_ratio(0.12, summary)(sweep())
+        assert summary([level, 0.5 * level, 0.25 * level]) == pytest.approx(0.12, rel=0.02)
+        assert level < 0.12
+    assert compound([0.1] * 40) == pytest.approx(1.1**16 - 1.0)
+    assert size([0.1]) == pytest.approx(0.1, rel=0.03)
 
 
 def test_a_rule_sees_a_tenth_of_the_run_and_carries_on_in_proportion() -> None:

@@ -67,7 +67,7 @@ def test_a_plateau_may_monitor_a_statistic_that_is_measured() -> None:
 
 
 def test_numbers_of_numpy_are_numbers() -> None:
-    assert RangeTest(total_steps=np.int64(100), ratio=np.float32(0.5)).total_steps == 100  # type: ignore[arg-type]
+    assert RangeTest(total_steps=np.int64(100), size=np.float32(0.5)).total_steps == 100  # type: ignore[arg-type]
 
 
 @given(st.floats() | st.integers(), st.floats(-9, 9), st.floats(-9, 9), st.sampled_from("(["), st.sampled_from(")]"))

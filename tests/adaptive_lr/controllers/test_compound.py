@@ -30,6 +30,12 @@ def test_small_ones_and_what_is_no_number_do_not_count(ratios: list[float]) -> N
     assert added(ratios) == Compound()
 
 
+def test_the_reason_holds_the_largest_of_them_whichever_came_last() -> None:
+    reason = added([BOUND, 3.0, *[BOUND] * UPDATES]).reason
+    assert (reason.value, reason.threshold) == (3.0, BOUND)
+    assert reason.text == f"{UPDATES + 2} updates changed the network as a whole by {BOUND:g} and more"
+
+
 def test_long_after_the_rise_none_counts() -> None:
     assert added([9.0] * 50, quiet=AFTER_THE_RISE + 1) == Compound()
     assert added([9.0] * UPDATES, quiet=AFTER_THE_RISE).found

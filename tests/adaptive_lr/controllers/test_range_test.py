@@ -15,6 +15,8 @@ from adaptive_lr.controllers.range_sweep import START_SHARE
 from adaptive_lr.statistics import Phase, Statistics
 
 START = Statistics(0, Phase.START)
+SIZE = RangeTest().size
+"""Of the update at the peak of a run of 300."""
 
 
 def rows(losses: Any, ratios: Any = 1e-4) -> list[Statistics]:
@@ -52,12 +54,13 @@ def test_the_sweep_is_geometric() -> None:
 
 
 def test_two_trials_are_taken_back_and_the_sweep_starts_where_updates_are_small() -> None:
-    """At a hundredth of the bar of 0.12: the first trial says about where, the second exactly where."""
+    """At a small share of the bar: the first trial says about where, the second exactly where."""
+    target = START_SHARE * SIZE
     first, trial, again, second = RangeTest().simulate(rows([2.0, 2.0, 2.0], [0.05, 0.0015, 1e-3]))
     assert (first.level, first.snapshot) == (1.0, True)
-    near = nearest_rung(1.2e-3 / 0.05)
+    near = nearest_rung(target / 0.05)
     assert trial.level == pytest.approx(near)
-    assert again.level == pytest.approx(nearest_rung(near * 1.2e-3 / 0.0015))
+    assert again.level == pytest.approx(nearest_rung(near * target / 0.0015))
     assert all((a.rewind, a.reasons[0].action) == (True, "trial") for a in (trial, again))
     assert second.level == pytest.approx(again.level * 10 ** (1 / 12))
 
@@ -94,17 +97,17 @@ def test_every_learning_rate_given_leads_to_the_same_ladder(
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_trial_that_is_not_finite_goes_down_not_up(bad: float) -> None:
     """By a factor of 1,000 each time, until an update tells something; each is taken back."""
-    first, *after = RangeTest().simulate(rows([bad, bad, 2.0], [bad, bad, 0.12]))
+    first, *after = RangeTest().simulate(rows([bad, bad, 2.0], [bad, bad, SIZE]))
     assert first.level == 1.0
-    np.testing.assert_allclose(levels(after), [1e-3, 1e-6, 1e-8], rtol=1e-12)
+    np.testing.assert_allclose(levels(after), [1e-3, 1e-6, nearest_rung(1e-6 * START_SHARE)], rtol=1e-12)
     assert all(adjustment.rewind for adjustment in after)
 
 
 def test_a_trial_that_changes_nothing_goes_up() -> None:
     """A learning rate so small that its update drowns in the rounding of the weights."""
-    first, *after = RangeTest().simulate(rows([2.0, 2.0, 2.0], [0.0, 0.0, 0.12]))
+    first, *after = RangeTest().simulate(rows([2.0, 2.0, 2.0], [0.0, 0.0, SIZE]))
     assert first.level == 1.0
-    np.testing.assert_allclose(levels(after), [1e3, 1e6, 1e4], rtol=1e-12)
+    np.testing.assert_allclose(levels(after), [1e3, 1e6, nearest_rung(1e6 * START_SHARE)], rtol=1e-12)
 
 
 @pytest.mark.parametrize("ratio", [math.nan, 0.0])
@@ -115,12 +118,12 @@ def test_trials_that_never_tell_anything_end(ratio: float) -> None:
     assert adjustments[-1].factor > 0.0
 
 
-def test_the_peak_is_where_the_ratio_meets_its_bar() -> None:
-    """Ratio proportional to the level, nothing known of the optimizer: the very level of ratio 0.12."""
+def test_the_peak_is_where_the_size_meets_its_bar() -> None:
+    """Size proportional to the level, nothing known of the optimizer: the very level of that size."""
     law = RangeTest(start=1e-3)
     swept = 1e-3 * 10 ** (np.arange(40) / 12)
     adjustments = law.simulate(rows(np.linspace(2.0, 1.0, 40), 0.5 * swept))
-    assert peak(adjustments) == pytest.approx(0.24, rel=1e-6)
+    assert peak(adjustments) == pytest.approx(2.0 * SIZE, rel=1e-6)
 
 
 def test_longer_runs_get_a_lower_peak() -> None:
@@ -132,13 +135,14 @@ def test_longer_runs_get_a_lower_peak() -> None:
 
 
 def test_what_is_usual_for_the_optimizer_enters_by_its_weight() -> None:
-    """Measured 0.24 x the reference, usual 0.75 decades above: a half of the weight given in logarithms."""
+    """Measured twice the bar, usual 0.75 decades above: a half of the weight given in logarithms."""
+    measured = 2.0 * SIZE
     swept = 1e-3 * 10 ** (np.arange(40) / 12)
     given_rows = rows(np.linspace(2.0, 1.0, 40), 0.5 * swept)
-    given_rows[0] = Statistics(0, Phase.START, {"usual_lr": 0.24 * 10**0.75 * 0.01, "reference_lr": 0.01})
+    given_rows[0] = Statistics(0, Phase.START, {"usual_lr": measured * 10**0.75 * 0.01, "reference_lr": 0.01})
     for weight in (0.0, 0.5, 1.0):
         law = RangeTest(start=1e-3, usual_weight=weight)
-        assert peak(law.simulate(given_rows)) == pytest.approx(0.24 * 10 ** (0.375 * weight), rel=1e-6)
+        assert peak(law.simulate(given_rows)) == pytest.approx(measured * 10 ** (0.375 * weight), rel=1e-6)
 
 
 def rehearsed(losses: tuple[float, float, float], total_steps: int = 1200) -> list[Adjustment]:
@@ -156,14 +160,14 @@ def rehearsed(losses: tuple[float, float, float], total_steps: int = 1200) -> li
 
 
 def test_long_runs_rehearse_and_move_the_peak_to_the_lowest_loss() -> None:
-    """Half a decade down or up, or to the vertex between; the measured peak is 0.06 / 0.5 of the reference."""
+    """Half a decade down or up, or to the vertex between; the size, half the level, has half the bar there."""
     assert actions(rehearsed((1.0, 1.0, 1.0))) == [
         "sweep", "peak", "rehearse", *["rehearsed"] * 3, "confirm", "release"
     ]  # fmt: skip
-    assert peak(rehearsed((1.0, 1.0, 1.0))) == pytest.approx(0.12, rel=1e-6)
-    assert peak(rehearsed((1.0, 2.0, 3.0))) == pytest.approx(0.12 * 10**-0.5, rel=1e-6)
-    assert peak(rehearsed((3.0, 2.0, math.inf))) == pytest.approx(0.12 * 10**-0.25, rel=1e-6)
-    assert peak(rehearsed((3.0, 2.0, 1.5))) == pytest.approx(0.12 * 10**0.5, rel=1e-6)
+    assert peak(rehearsed((1.0, 1.0, 1.0))) == pytest.approx(SIZE, rel=1e-6)
+    assert peak(rehearsed((1.0, 2.0, 3.0))) == pytest.approx(SIZE * 10**-0.5, rel=1e-6)
+    assert peak(rehearsed((3.0, 2.0, math.inf))) == pytest.approx(SIZE * 10**-0.25, rel=1e-6)
+    assert peak(rehearsed((3.0, 2.0, 1.5))) == pytest.approx(SIZE * 10**0.5, rel=1e-6)
 
 
 def confirmation(adjustments: list[Adjustment]) -> str:
@@ -175,13 +179,14 @@ def confirmation(adjustments: list[Adjustment]) -> str:
 def test_where_no_rehearsal_ends_at_a_finite_loss_the_peak_stays_and_the_reason_says_so() -> None:
     """Of infinite losses, of undefined ones, and of ones too large to reckon with, no lowest one is named."""
     adjustments = rehearsed((math.inf, math.nan, 1e200))
-    said = "none of 3 rehearsals ends at a finite loss: the peak stays 0.12 x the reference"
+    said = f"none of 3 rehearsals ends at a finite loss: the peak stays {SIZE:.4g} x the reference"
     assert confirmation(adjustments) == said
-    assert peak(adjustments) == pytest.approx(0.12, rel=1e-6)
+    assert peak(adjustments) == pytest.approx(SIZE, rel=1e-6)
 
 
 def test_where_one_does_the_reason_names_its_loss() -> None:
-    said = "of 3 rehearsals the lowest loss is 3: the peak is 0.03795 x the reference, not 0.12"
+    peaks = f"{SIZE * 10**-0.5:.4g} x the reference, not {SIZE:.4g}"
+    said = f"of 3 rehearsals the lowest loss is 3: the peak is {peaks}"
     assert confirmation(rehearsed((3.0, math.inf, math.inf))) == said
 
 
@@ -228,10 +233,10 @@ def test_chance_is_not_taken_for_divergence_while_nothing_is_changed() -> None:
 
 
 def test_a_peak_above_the_last_level_is_reached_at_the_pace_of_the_sweep() -> None:
-    """A tenth of 200 updates end at a ratio of 0.03, a quarter of the bar: 12 levels a decade up to four times that."""
+    """A tenth of 200 updates end at a quarter of the bar: 12 levels a decade up to four times that."""
     swept = 1e-3 * 10 ** (np.arange(40) / 12)
     law = RangeTest(start=1e-3, total_steps=200)
-    adjustments = law.simulate(rows(np.linspace(2.0, 1.0, 40), 0.03 * swept / swept[19]))
+    adjustments = law.simulate(rows(np.linspace(2.0, 1.0, 40), 0.25 * SIZE * swept / swept[19]))
     assert actions(adjustments) == ["sweep", "peak", "release"]
     final = peak(adjustments)
     assert final == pytest.approx(4.0 * swept[19], rel=1e-6)
@@ -314,7 +319,7 @@ def test_a_loss_that_is_not_finite_ends_the_sweep_even_where_no_update_follows_i
     ("arguments", "message"),
     [
         ({"total_steps": 0}, "total_steps must be at least 1 or None, got 0"),
-        ({"ratio": 0.0}, "ratio must be finite and > 0, got 0.0"),
+        ({"size": 0.0}, "size must be finite and > 0, got 0.0"),
         ({"steps_per_decade": math.inf}, "steps_per_decade must be finite and > 0, got inf"),
         ({"max_share": 1.5}, r"max_share must be in \(0, 1\], got 1.5"),
         ({"probe_share": math.nan}, r"probe_share must be in \[0, 1\], got nan"),

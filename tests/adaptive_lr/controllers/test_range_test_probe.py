@@ -41,7 +41,7 @@ def simulate(
     for step in range(num):
         held = adjustment.level
         level = adjustment.factor * others * base if held is None else held
-        values = {"loss": value, "update_ratio": 0.012 * level, "base_lr": base}
+        values = {"loss": value, "update_ratio": 0.1 * RangeTest().size * level, "base_lr": base}
         late.append(values if held is not None else values | {"lr_factor": adjustment.factor * others})
         value -= loss(level)
         used.append(level)
