@@ -1,7 +1,7 @@
 """Spikes and faults: `python -m experiments.faults [--seeds 10] [--jobs 2]`.
 
-1. The suites of `workloads.SPIKES` built on digits-mlp, and digits-mlp itself, at its tuned peaks
-   (`results/robustness.json`): `cosine` and `cosine+guarded` with the same seeds.
+1. The suites of `workloads.SPIKES` and `workloads.MORE_SPIKES`, and the workloads that they are built on without a
+   fault, at their tuned peaks (`results/robustness.json`): `cosine` and `cosine+guarded` with the same seeds.
 2. `adam-quadratic` at a constant learning rate of 1, where AdamW itself spikes: `constant` and `constant+guarded`.
 3. `GradientSpike` over made-up norms: log-normal of several spreads, with and without spikes of ten times.
 
@@ -15,7 +15,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,15 +24,35 @@ from adaptive_lr.controllers import GradientSpike
 from adaptive_lr.study import Run, RunResult, StudyError, StudyFolder
 from adaptive_lr.study.study import check_workload
 from adaptive_lr.study.summary import Cell, collect_cells
-from experiments.faults_tables import markdown
+from experiments.faults_tables import HOME, NO_FAULT, OF_ADAM, markdown
 from experiments.records import carried_out, header, options, parsed, repetitions, rounded, tuned_peaks, write
-from experiments.workloads import SPIKES, TUNING
+from experiments.workloads import MORE_SPIKES, SPIKES, TUNING
 
-CLEAN = "digits-mlp"
-OF_ADAM = "adam-quadratic"
 
-SUITES = {CLEAN: TUNING[CLEAN], **{name: reference for name, reference in SPIKES.items() if name != OF_ADAM}}
-"""Name -> reference; the first is without a fault, and shares its seeds with the others."""
+class Suite(NamedTuple):
+    """A workload with a fault, or without."""
+
+    workload: str
+    fault: str
+    reference: str
+
+    @property
+    def folder(self) -> str:
+        """Where its runs are kept."""
+        if self.fault == NO_FAULT:
+            return self.workload
+        return self.fault if self.workload == HOME else f"{self.workload}-{self.fault}"
+
+
+SUITES = (
+    Suite(HOME, NO_FAULT, TUNING[HOME]),
+    *(Suite(HOME, fault, reference) for fault, reference in SPIKES.items() if fault != OF_ADAM),
+    *(Suite(name, NO_FAULT, TUNING[name]) for name in dict.fromkeys(name for name, _ in MORE_SPIKES)),
+    *(Suite(name, fault, reference) for (name, fault), reference in MORE_SPIKES.items()),
+)
+"""Those of a workload share its seeds."""
+
+ADAM = Suite(OF_ADAM, NO_FAULT, SPIKES[OF_ADAM])
 
 CONSTANT_LR = 1.0
 """At which the first spike of `adam-quadratic` comes some 2,100 steps in."""
@@ -55,18 +75,19 @@ def alarms(result: RunResult) -> set[int]:
     return {int(d["step"]) for d in result.decisions if d["phase"] == "before" and d["action"] in REFLEX}
 
 
-def entry(name: str, cell: Cell, injected: Collection[int]) -> dict[str, Any]:
+def entry(suite: Suite, cell: Cell, injected: Collection[int]) -> dict[str, Any]:
     """What came of one suite with one optimizer and one recipe.
 
     Args:
-        name: of the suite.
+        suite: which.
         cell: its runs.
         injected: steps at which a spike or a bad batch was injected.
     """
     reached = [{step for step in injected if step < len(result.train_losses)} for result in cell.results]
     raised = [alarms(result) for result in cell.results]
     return {
-        "suite": name,
+        "workload": suite.workload,
+        "fault": suite.fault,
         "optimizer": cell.optimizer,
         "recipe": cell.recipe,
         "peak_lr": cell.peak_lr,
@@ -74,7 +95,7 @@ def entry(name: str, cell: Cell, injected: Collection[int]) -> dict[str, Any]:
         "injected": [len(steps) for steps in reached],
         "caught": [len(steps & found) for steps, found in zip(reached, raised, strict=True)],
         "false_alarms": [len(found - set(injected)) for found in raised],
-        "highest_loss": rounded(highest(result) for result in cell.results) if name == OF_ADAM else None,
+        "highest_loss": rounded(highest(result) for result in cell.results) if suite == ADAM else None,
     }
 
 
@@ -84,11 +105,11 @@ def highest(result: RunResult) -> float:
     return max(losses, default=math.inf)
 
 
-def measure(lrs: Mapping[str, float], *, seeds: int, jobs: int, output: Path) -> list[dict[str, Any]]:
+def measure(lrs: Mapping[tuple[str, str], float], *, seeds: int, jobs: int, output: Path) -> list[dict[str, Any]]:
     """Carry out what is missing of the trained parts, and return an entry for each cell.
 
     Args:
-        lrs: optimizer -> peak of the suites.
+        lrs: (workload, optimizer) -> peak of the suites.
         seeds: repetitions.
         jobs: processes.
         output: where runs are kept.
@@ -97,24 +118,25 @@ def measure(lrs: Mapping[str, float], *, seeds: int, jobs: int, output: Path) ->
         StudyError: some runs failed.
     """
     wanted = [
-        (name, reference, optimizer, recipe, lr)
-        for name, reference in SUITES.items()
-        for optimizer, lr in lrs.items()
+        (suite, optimizer, recipe, lr)
+        for suite in SUITES
+        for (workload, optimizer), lr in lrs.items()
+        if workload == suite.workload
         for recipe in ("cosine", "cosine+guarded")
     ]
-    wanted += [(OF_ADAM, SPIKES[OF_ADAM], "adamw", r, CONSTANT_LR) for r in ("constant", "constant+guarded")]
+    wanted += [(ADAM, "adamw", recipe, CONSTANT_LR) for recipe in ("constant", "constant+guarded")]
     entries = []
-    for name, reference, optimizer, recipe, lr in wanted:
-        folder = StudyFolder(output / name)
+    for suite, optimizer, recipe, lr in wanted:
+        folder = StudyFolder(output / suite.folder)
         folder.prepare()
-        workload = check_workload(reference)
-        runs = [Run(reference, optimizer, recipe, lr, seed, workload.total_steps) for seed in range(seeds)]
+        workload = check_workload(suite.reference)
+        runs = [Run(suite.reference, optimizer, recipe, lr, seed, workload.total_steps) for seed in range(seeds)]
         found = folder.complete(runs, jobs=jobs)
         if len(found) < len(runs):
-            raise StudyError(f"runs of {name} failed (tracebacks are in {folder.store.directory})")
+            raise StudyError(f"runs of {suite.folder} failed (tracebacks are in {folder.store.directory})")
         (cell,) = collect_cells(found.values())
-        entries.append(entry(name, cell, getattr(workload, "steps", frozenset())))
-        print(f"{name}, {recipe} with {optimizer}: {fmean(entries[-1]['validation_loss']):.4g}", flush=True)
+        entries.append(entry(suite, cell, getattr(workload, "steps", frozenset())))
+        print(f"{suite.folder}, {recipe} with {optimizer}: {fmean(entries[-1]['validation_loss']):.4g}", flush=True)
     return entries
 
 
@@ -162,7 +184,7 @@ def main() -> None:
     arguments = parsed(options("faults", "Spikes and faults.", seeds=10))
 
     def study() -> list[dict[str, Any]]:
-        lrs = {optimizer: lr for (_, optimizer), lr in tuned_peaks(arguments.record, [CLEAN]).items()}
+        lrs = tuned_peaks(arguments.record, sorted({suite.workload for suite in SUITES}))
         return measure(lrs, seeds=arguments.seeds, jobs=arguments.jobs, output=arguments.output)
 
     entries = carried_out("faults", study, arguments.output)

@@ -35,6 +35,13 @@ SPIKES = {
 }
 """Name -> reference of the workloads in which something goes wrong on purpose."""
 
+MORE_SPIKES = {
+    (workload, fault): f"{_PACKAGE}.more_spikes:{workload}_{fault}".replace("-", "_")
+    for workload in ("digits-cnn", "gru", "mnist1d-cnn")
+    for fault in ("gradient-spikes", "large-gradient-spikes", "corrupted-batches")
+}
+"""(workload, fault) -> reference: three of these faults elsewhere."""
+
 ON_DISK = {
     "mnist": f"{_PACKAGE}.mnist:MNIST",
     "cifar10": f"{_PACKAGE}.cifar10:CIFAR10",
