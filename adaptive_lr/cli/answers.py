@@ -20,7 +20,8 @@ EXIT_BAD_INPUT = 2
 EXIT_INTERRUPTED = 130
 """What shells report for a command that Ctrl-C ended."""
 
-MAX_LISTED_FAILURES = 20
+MAX_LISTED_REASONS, MAX_LISTED_RUNS = 10, 3
+"""Of failed runs: reasons that are told, and runs of each."""
 
 
 class BadInputError(click.ClickException):
@@ -55,14 +56,27 @@ class OneSentence(click.Group):
 
 
 def list_failures(failed: list[tuple[str, str]], folder: object) -> None:
-    """Say on stderr which runs failed, and why: (run, traceback) of each."""
+    """Say on stderr which runs failed, and why, those with one reason together: (run, traceback) of each."""
     from adaptive_lr.study.errors import exception_of
 
-    click.echo(f"adaptive-lr: {len(failed)} runs failed; the same command tries them again:", err=True)
-    for run, error in failed[:MAX_LISTED_FAILURES]:
-        click.echo(f"  {run}: {exception_of(error)}", err=True)
-    if len(failed) > MAX_LISTED_FAILURES:
-        click.echo(f"  and {len(failed) - MAX_LISTED_FAILURES} more (see results/ in {folder})", err=True)
+    click.echo(f"adaptive-lr: {_count(len(failed))} failed; the same command tries them again:", err=True)
+    by_reason: dict[str, list[str]] = {}
+    for run, error in failed:
+        by_reason.setdefault(exception_of(error), []).append(run)
+    for reason, runs in list(by_reason.items())[:MAX_LISTED_REASONS]:
+        click.echo(f"  {reason}", err=True)
+        for run in runs[:MAX_LISTED_RUNS]:
+            click.echo(f"    {run}", err=True)
+        if len(runs) > MAX_LISTED_RUNS:
+            click.echo(f"    and {_count(len(runs) - MAX_LISTED_RUNS)} more", err=True)
+    left = len(by_reason) - MAX_LISTED_REASONS
+    if left > 0:
+        click.echo(f"  and {left} more reason{'s' * (left > 1)}", err=True)
+    click.echo(f"All of what they said is in results/ in {folder}", err=True)
+
+
+def _count(runs: int) -> str:
+    return f"{runs} run{'s' * (runs != 1)}"
 
 
 def number_of_jobs(text: str) -> int | None:
