@@ -65,8 +65,11 @@ def begin(law: RangeTest, state: RangeTestState, row: Statistics) -> Outcome:
 
 def try_update(law: RangeTest, state: RangeTestState, row: Statistics) -> Outcome:
     """A trial update is made: what its size says of where to sweep from."""
-    size, target = update_size(row), law.bar * START_SHARE
-    trials, known = state.trials + 1, state.known
+    # The first may be of any size, and of a large one only the ratio is in proportion to the learning rate: where the
+    # second one is made, and all that follows, would else depend on the learning rate that was given.
+    statistic = "update_size" if state.known else "update_ratio"
+    size = update_size(row) if state.known else row.get("update_ratio")
+    target, trials, known = law.bar * START_SHARE, state.trials + 1, state.known
     if size is not None and 0.0 < size < math.inf:
         level, known = _on_ladder(law, state, state.level * target / size), known + 1
         then = "the sweep starts" if known == TRIALS else "tried again"
@@ -83,7 +86,7 @@ def try_update(law: RangeTest, state: RangeTestState, row: Statistics) -> Outcom
     state = state._replace(trials=trials, known=known, level=level)
     if known == TRIALS or trials == MAX_TRIALS:
         state = state._replace(stage=SWEEP, start=level)
-    reason = Reason("trial", "update_size", math.nan if size is None else size, target, text)
+    reason = Reason("trial", statistic, math.nan if size is None else size, target, text)
     return state, Adjustment(level=state.level, rewind=True, reasons=(reason,))
 
 

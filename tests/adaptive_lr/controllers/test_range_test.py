@@ -94,6 +94,27 @@ def test_every_learning_rate_given_leads_to_the_same_ladder(
     assert abs(rungs - ideal) <= 0.5 + 1e-6
 
 
+def test_a_network_of_several_matrices_is_swept_from_the_same_rung_whatever_learning_rate_is_given() -> None:
+    """Bit-equal: a large first update, whose size is not in proportion to its learning rate, shifts nothing."""
+    shares = np.array([0.7, 1.3, 2.9, 0.4, 5.3])  # ‖update‖ / ‖weight‖ of each matrix over the learning rate
+
+    def row(step: int, lr: float) -> Statistics:
+        ratios = shares * lr
+        values = {"update_ratio": float(ratios.max()), "compound_ratio": float(np.expm1(np.log1p(ratios).sum()))}
+        return Statistics(step, Phase.AFTER, {"loss": 2.0, **values})
+
+    starts = set()
+    for lr in 10.0 ** np.arange(-7, 4).astype(float):
+        law = RangeTest()
+        state, _ = law.update(law.init(), Statistics(0, Phase.START, {"reference_lr": lr}))
+        state, tried = law.update(state, row(0, lr))
+        assert tried.level is not None
+        state, started = law.update(state, row(1, lr * tried.level))
+        assert started.level is not None
+        starts.add((round(tried.level * lr, 12), round(started.level * lr, 12)))
+    assert len(starts) == 1
+
+
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_trial_that_is_not_finite_goes_down_not_up(bad: float) -> None:
     """By a factor of 1,000 each time, until an update tells something; each is taken back."""
