@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 
 from adaptive_lr import optimizers
 from adaptive_lr.controllers.peak import horizon_share, measured_peak, with_usual
 from adaptive_lr.controllers.sweep import LossWatch
 from adaptive_lr.controllers.update_size import update_size
-from adaptive_lr.statistics import Statistics
-from adaptive_lr.update_ratio import DEPTH
+from adaptive_lr.statistics import RATIO_STATISTICS, Statistics
+from adaptive_lr.update_ratio import Ratios
 
 SHARE = 0.1
 """Share of the run that a sweep may take; two of its updates are trials."""
@@ -51,14 +52,19 @@ def quantile(share: float) -> Summary:
 
 
 def compound(ratios: Sequence[float]) -> float:
-    """The compound ratio, as `adaptive_lr.update_ratio` has it."""
-    return math.expm1(sum(sorted(map(math.log1p, ratios))[-DEPTH:]))
+    """The compound ratio."""
+    return _row(ratios).values["compound_ratio"]
 
 
 def size(ratios: Sequence[float]) -> float:
-    """The size of the update, as the law reckons it."""
-    values = {"update_ratio": max(ratios), "compound_ratio": compound(ratios)}
-    return update_size(Statistics(0, values=values)) or 0.0
+    """The size of the update."""
+    return update_size(_row(ratios)) or 0.0
+
+
+def _row(ratios: Sequence[float]) -> Statistics:
+    """What a law sees of these ratios."""
+    summary = Ratios(torch.tensor(ratios, dtype=torch.float64), None).summary.tolist()
+    return Statistics(0, values=dict(zip(RATIO_STATISTICS, summary, strict=True)))
 
 
 def by_ratio(level: float, summary: Summary = max, *, weight: float = 0.0, shrink: bool = True) -> Peak:

@@ -56,6 +56,28 @@ def test_a_model_of_ones_own_is_compared_as_it_says(tmp_path: Path, monkeypatch:
     assert all(f"| {word} |" in tables for word in ("cosine", "cosine+guarded", "wsd", "root", "50", "100"))
 
 
+def test_every_table_is_whole() -> None:
+    """Each row has as many cells as its heading; an edit that runs from one table into another does not go unseen."""
+    tables = re.findall(r"(?:^\|.*\n)+", README.read_text(), re.MULTILINE)
+    headings = [table.splitlines()[0] for table in tables]
+    assert headings[:2] == ["| you want | write |", "| question | answer | record |"]
+    for table in tables:
+        heading, rule, *rows = (line.replace(r"\|", "").count("|") for line in table.splitlines())
+        assert rows
+        assert {heading, rule, *rows} == {heading}
+
+
+def test_its_sections_are_there() -> None:
+    sections = re.findall(r"^## (.*)$", re.sub(r"```.*?```", "", README.read_text(), flags=re.DOTALL), re.MULTILINE)
+    for section in (
+        "In your own loop",
+        "How it behaves",
+        "What was measured",
+        "What the reflex does in the step itself",
+    ):
+        assert section in sections
+
+
 def test_every_file_the_readme_names_exists() -> None:
     text = README.read_text()
     named = set(re.findall(r"\]\(([^)#:]+)\)", text)) | set(

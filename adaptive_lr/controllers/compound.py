@@ -9,7 +9,7 @@ from adaptive_lr.controllers.base import Reason
 BOUND, UPDATES = 0.75, 5
 """Compound ratio (`adaptive_lr.statistics.RATIO_STATISTICS`), and updates that reach it: transformers, mixers and
 residual networks of six to eleven matrices have 1.1 to 2.4 in ten updates and more at three to ten times their best
-peak, where the largest single ratio is 0.1 to 0.3. At the best peak of 61 pairs of problem and optimizer at most three
+peak, where the largest single ratio is 0.1 to 0.3. At the best peak of 61 pairs of problem and optimizer at most four
 updates reach it where no single ratio reaches 0.4 (`experiments/results/comparison_notes.md`)."""
 
 AFTER_THE_RISE = 10

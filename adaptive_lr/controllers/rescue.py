@@ -116,7 +116,8 @@ class Rescue(Controller[RescueState]):
     have been larger than `target_ratio` of the weights, at least to a third. While the base goes on rising, the
     learning rate is held where the ratio passes `target_ratio`, and for as long as the law watches it is the lower of
     the base and of where it was held; where a single ratio asked for the cut, that level rises again as long as
-    ratios stay far below the target (`adaptive_lr.controllers.hold.Hold`). The factor that stands when the watch is
+    ratios stay far below the target, and where the network as a whole did, while its change stays small
+    (`adaptive_lr.controllers.hold.Hold`). The factor that stands when the watch is
     over stays: what was learned is that the peak was wrong.
 
     From then on only a setback is looked into: the run goes on for 24 updates and is set aside, and as many are made
