@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
     from torch.utils.tensorboard import SummaryWriter
 
-STATE_VERSION = 8
+STATE_VERSION = 9
 
 
 class AdaptiveLR:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,41 +16,43 @@ from adaptive_lr.meter import Meter
 from adaptive_lr.optimizers import Rate, as_float
 from adaptive_lr.pending import RATIOS, Key, Pending, Reading
 from adaptive_lr.ranks import UNLIKE
-from adaptive_lr.series import LOSS_SPREAD_FLOOR, NORM_WARMUP, NORM_WINDOW, NormScore
+from adaptive_lr.scores import LOSS_SPREAD_FLOOR, LOSS_WINDOW, NORM_WARMUP, LossPast, NormPast
 from adaptive_lr.statistics import LOSS_STATISTICS, RATIO_STATISTICS, SCORE_STATISTICS
 from adaptive_lr_kernels import upload
-from adaptive_lr_kernels.reflex import Judgement, ReflexSettings, Window, judge, score_value
+from adaptive_lr_kernels.reflex import Judgement, Past, ReflexSettings, Window, judge, score_value
+
+Held = TypeVar("Held", Past, Window)
 
 
-class _Past:
-    """Values that others are scored against: on a device while steps are under way there, else with the meter.
+class _Kept(Generic[Held]):
+    """What others are scored against: on a device while steps are under way there, else with the meter.
 
     Args:
-        size: how many are kept.
+        empty: makes the memory for it on a device.
     """
 
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._window: Window | None = None
-        self._here = False  # whether they are in the window, not with the meter
+    def __init__(self, empty: Callable[[torch.device], Held]) -> None:
+        self._empty: Callable[[torch.device], Held] = empty
+        self._held: Held | None = None
+        self._here = False  # whether it is on the device, not with the meter
 
-    def on(self, device: torch.device, held: Sequence[float]) -> Window:
-        """The values on a device; `held` are those that the meter has, if it is the one that has them."""
-        if self._window is None or self._window.values.device != device:
+    def on(self, device: torch.device, values: Sequence[float]) -> Held:
+        """It on a device; `values` are those that the meter has, if it is the one that has them."""
+        if self._held is None or self._held.values.device != device:
             taken = self.taken()
-            held = held if taken is None else taken
-            self._window = Window.empty(self._size, device)
+            values = values if taken is None else taken
+            self._held = self._empty(device)
         if not self._here:
-            self._window.fill(held)
+            self._held.fill(values)
             self._here = True
-        return self._window
+        return self._held
 
     def taken(self) -> tuple[float, ...] | None:
-        """The values, which are the meter's from now on, or None where they are already; waits for the device."""
-        if not self._here or self._window is None:
+        """Its values, which are the meter's from now on, or None where they are already; waits for the device."""
+        if not self._here or self._held is None:
             return None
         self._here = False
-        return tuple(self._window.read())
+        return tuple(self._held.read())
 
 
 class DeviceMeter:
@@ -66,8 +70,8 @@ class DeviceMeter:
         self._meter = meter
         self._reflex = reflex
         self._device = device
-        self._norms = _Past(reflex.window)
-        self._losses = _Past(NORM_WINDOW)
+        self._norms: _Kept[Past] = _Kept(Past.empty)
+        self._losses: _Kept[Window] = _Kept(partial(Window.empty, LOSS_WINDOW))
 
     def measure(self, optimizer: Optimizer, pending: Pending) -> Judgement | None:
         """Measure the gradients of the step to come into the row of `pending`; what is to be done with them."""
@@ -96,7 +100,7 @@ class DeviceMeter:
         norm = measurement.overall["grad_norm"]
         if overflow is not None:  # no update, so no norm to judge others by
             norm = norm.masked_fill(overflow != 0, math.inf)
-        judgement = judge(self._norms.on(device, self._meter.score.window), norm, self._reflex, grad_scale=scale)
+        judgement = judge(self._norms.on(device, self._meter.norms), norm, self._reflex, grad_scale=scale)
         row.add("reflex", "", judgement.row)
         return judgement if self.acts else None
 
@@ -106,7 +110,7 @@ class DeviceMeter:
             loss = loss.detach().reshape(1).to(self._device, torch.float64, non_blocking=True)
         else:
             loss = upload.vector([loss], self._device)
-        past = self._losses.on(self._device, self._meter.loss_score.window)
+        past = self._losses.on(self._device, self._meter.losses.window)
         scored = score_value(past, loss[0], warmup=NORM_WARMUP, relative_floor=LOSS_SPREAD_FLOOR)
         pending.row.add("loss score", "", scored)
 
@@ -164,9 +168,9 @@ class DeviceMeter:
         """Hand past norms and losses to the meter; waits for the device."""
         norms, losses = self._norms.taken(), self._losses.taken()
         if norms is not None:
-            self._meter.score = NormScore(norms)
+            self._meter.norms = NormPast.of(norms)
         if losses is not None:
-            self._meter.loss_score = NormScore(losses)
+            self._meter.losses = LossPast(losses)
 
 
 def _rates(found: Mapping[Key, list[float]], section: str, rates: tuple[Rate, ...]) -> tuple[float, ...]:

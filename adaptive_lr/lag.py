@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from torch.optim import Optimizer
 
 from adaptive_lr.controllers.composition import Composition
-from adaptive_lr.series import NORM_SPREAD_FLOOR, NORM_WARMUP, NORM_WINDOW
+from adaptive_lr.scores import NORM_LAW
 from adaptive_lr.statistics import Phase
 from adaptive_lr_kernels.reflex import ReflexSettings
 
 CUDA_LAG = 2
 """Updates that a row may take from a GPU to the host: the host is seldom further ahead of it."""
 
-_SCORE_ONLY = ReflexSettings(math.inf, math.inf, None, NORM_WINDOW, NORM_WARMUP, NORM_SPREAD_FLOOR)
+_SCORE_ONLY = ReflexSettings(math.inf, math.inf, None, NORM_LAW)
 
 
 @dataclass(frozen=True, slots=True)

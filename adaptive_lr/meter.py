@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from adaptive_lr import optimizers
 from adaptive_lr.plain import check_keys
-from adaptive_lr.series import NormScore, score_loss, score_norm
+from adaptive_lr.scores import LossPast, NormPast, score_loss, score_norm
 from adaptive_lr.statistics import GRADIENT_STATISTICS, LOSS_STATISTICS, SCORE_STATISTICS
 from adaptive_lr.update_ratio import UpdateRatioMeter
 from adaptive_lr_kernels import Measurement, Workspace, measure
@@ -56,9 +56,9 @@ class Meter:
         self._needs_parameters = "param_norm" in self.statistics
         self._needs_momenta = not {"momentum_norm", "alignment"}.isdisjoint(self.statistics)
         self.workspace = Workspace()
-        self.score = NormScore()
-        self._group_scores: tuple[NormScore, ...] = ()
-        self.loss_score = NormScore()
+        self.norms = NormPast()
+        self._group_norms: tuple[NormPast, ...] = ()
+        self.losses = LossPast()
         self.update_ratio = UpdateRatioMeter(process_group)
 
     @property
@@ -153,35 +153,35 @@ class Meter:
         self, values: dict[str, float], by_group: tuple[dict[str, float], ...], scored: Mapping[str, float] | None
     ) -> None:
         if scored is None:
-            self.score, scored = score_norm(self.score, values["grad_norm"])
+            self.norms, scored = score_norm(self.norms, values["grad_norm"])
         values.update(scored)
         if by_group:
-            known = self._group_scores + (NormScore(),) * (len(by_group) - len(self._group_scores))
+            known = self._group_norms + (NormPast(),) * (len(by_group) - len(self._group_norms))
             following = []
-            for row, state in zip(by_group, known, strict=False):
-                after, scored = score_norm(state, row["grad_norm"])
+            for row, past in zip(by_group, known, strict=False):
+                after, scored = score_norm(past, row["grad_norm"])
                 row.update(scored)
                 following.append(after)
-            self._group_scores = tuple(following)
+            self._group_norms = tuple(following)
 
     def loss(self, metrics: Mapping[str, float]) -> dict[str, float]:
         """The score of the training loss, where there is one."""
         if "loss" not in metrics:
             return {}
-        self.loss_score, scored = score_loss(self.loss_score, metrics["loss"])
+        self.losses, scored = score_loss(self.losses, metrics["loss"])
         return scored
 
     def state_dict(self) -> dict[str, Any]:
         """The past norms and losses, as plain values."""
         return {
-            "norms": list(self.score.window),
-            "group_norms": [list(score.window) for score in self._group_scores],
-            "losses": list(self.loss_score.window),
+            "norms": list(self.norms),
+            "group_norms": [list(past) for past in self._group_norms],
+            "losses": list(self.losses.window),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take the past from `state_dict`."""
         check_keys("meter", state, self.state_dict())
-        self.score = NormScore(tuple(state["norms"]))
-        self._group_scores = tuple(NormScore(tuple(window)) for window in state["group_norms"])
-        self.loss_score = NormScore(tuple(state["losses"]))
+        self.norms = NormPast.of(state["norms"])
+        self._group_norms = tuple(map(NormPast.of, state["group_norms"]))
+        self.losses = LossPast(tuple(state["losses"]))

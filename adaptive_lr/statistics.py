@@ -39,7 +39,7 @@ GRADIENT_STATISTICS = (
 """Measured from gradients, parameters and momentum buffers in one pass (see `adaptive_lr_kernels.measure`)."""
 
 SCORE_STATISTICS = ("grad_score", "grad_typical", "grad_spread")
-"""The gradient norm against its recent past (see `adaptive_lr.series.score_norm`); `grad_score` asks for all three:
+"""The gradient norm against its recent past (see `adaptive_lr.scores.score_norm`); `grad_score` asks for all three:
 the score in robust standard deviations of the log-norm, the typical norm, and that standard deviation."""
 
 LOSS_STATISTICS = ("loss_score", "loss_typical", "loss_spread")

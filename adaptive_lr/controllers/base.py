@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Generic, TypeVar
 
-from adaptive_lr.series import NormScore, score_norm
+from adaptive_lr.scores import NormPast, score_norm
 from adaptive_lr.statistics import Phase, Statistics
 from adaptive_lr_kernels.reflex import ReflexSettings
 
@@ -148,7 +148,7 @@ class Controller(ABC, Generic[State]):
         Returns:
             One adjustment a row; for a row that this law does not see, the levels that stand.
         """
-        state, score = self.init(), NormScore()
+        state, past = self.init(), NormPast()
         standing = Adjustment()
         adjustments: list[Adjustment] = []
         for index, given in enumerate(statistics):
@@ -157,7 +157,7 @@ class Controller(ABC, Generic[State]):
                 state, standing = self.update(state, Statistics(0, Phase.START))
             if self.sees(row):
                 if "grad_norm" in row.values and "grad_score" not in row.values:
-                    score, scored = score_norm(score, row.values["grad_norm"])
+                    past, scored = score_norm(past, row.values["grad_norm"])
                     row = replace(row, values={**row.values, **scored})
                 state, standing = self.update(state, row)
                 adjustments.append(standing)

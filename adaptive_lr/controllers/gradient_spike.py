@@ -10,7 +10,7 @@ from typing import ClassVar, NamedTuple
 from adaptive_lr.controllers.arguments import check_count, check_number
 from adaptive_lr.controllers.base import Adjustment, Controller, Reason
 from adaptive_lr.controllers.levels import check_levels, deeper, factor_at
-from adaptive_lr.series import NORM_SPREAD_FLOOR, NORM_WARMUP, NORM_WINDOW
+from adaptive_lr.scores import NORM_LAW
 from adaptive_lr.statistics import Phase, Statistics
 from adaptive_lr_kernels.reflex import ReflexSettings
 
@@ -34,9 +34,9 @@ class GradientSpikeState(NamedTuple):
 class GradientSpike(Controller[GradientSpikeState]):
     """Damps, skips, backs off and recovers on spikes of the gradient norm.
 
-    The norm is judged by `grad_score`, its distance from the recent median in robust standard deviations of the
-    log-norm (see `adaptive_lr.series.score_norm`: flagged norms cannot inflate that scale, and a lasting shift is
-    adopted in a bounded time). The ladder:
+    The norm is judged by `grad_score`, its distance from the norm to expect in robust standard deviations of the
+    log-norm (see `adaptive_lr.scores.score_norm`: what norms fall by does not count as noise, single spikes hardly
+    inflate that scale, and a lasting shift is adopted in a bounded time). The ladder:
 
     1. above `damp_above`, the gradients of the step are scaled down to the norm at that threshold;
     2. above `skip_above`, or where the norm is not finite, the update is left out;
@@ -118,9 +118,7 @@ class GradientSpike(Controller[GradientSpikeState]):
             damp_above=self.damp_above,
             skip_above=self.skip_above,
             clip=self.clip,
-            window=NORM_WINDOW,
-            warmup=NORM_WARMUP,
-            spread_floor=NORM_SPREAD_FLOOR,
+            norms=NORM_LAW,
         )
 
     def init(self) -> GradientSpikeState:

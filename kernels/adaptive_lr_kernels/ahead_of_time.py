@@ -27,6 +27,7 @@ _POINTERS = {
     "chunk_entries": "*i32",
     "partials": "*fp64",
     "parts": "*fp64",
+    "past": "*fp64",
     "segments": "*i64",
     "members": "*i32",
     "sums": "*fp64",

@@ -6,14 +6,15 @@ import torch
 import triton
 from torch import Tensor
 
+from adaptive_lr_kernels.norm_law import squares_within
 from adaptive_lr_kernels.plan import FP_FUSION
 from adaptive_lr_kernels.plans import check_device, on_device
-from adaptive_lr_kernels.reflex import Judgement, ReflexSettings, Window
-from adaptive_lr_kernels.reflex_kernel import BLOCK, WARPS, judge_norm, score_one
+from adaptive_lr_kernels.reflex import Judgement, Past, ReflexSettings, Window
+from adaptive_lr_kernels.reflex_kernel import BLOCK, JUDGE_WARPS, WARPS, judge_norm, score_one
 
 
 def judge_fused(
-    state: Window,
+    state: Past,
     norm: Tensor,
     settings: ReflexSettings,
     *,
@@ -23,7 +24,7 @@ def judge_fused(
     """Score a gradient norm against the ones before it, say what to do, and take it in, in one launch without a wait.
 
     Args:
-        state: the log-norms before; updated in place.
+        state: the norms before; updated in place.
         norm: Euclidean norm of all gradients, float64, 0-d, on the device of the state; may be 0, inf or NaN.
         settings: the law; each set of constants is compiled once.
         grad_scale: what the gradients, and so the norm, are multiplied by (a GradScaler's scale), float32, 0-d or
@@ -37,29 +38,36 @@ def judge_fused(
         TypeError: a tensor of another dtype.
         ValueError: a tensor on another device, or a device that Triton cannot run on.
     """
-    device = _checked(state)
+    device = state.values.device
+    check_device(device)
+    _check("state.values", state.values, torch.float64, device)
     _check("norm", norm, torch.float64, device)
     if grad_scale is not None:
         _check("grad_scale", grad_scale, torch.float32, device)
     judgement = Judgement.empty(device) if out is None else out
-    window = state.values.numel()
+    law = settings.norms
     with on_device(device):
         judge_norm[(1,)](
             state.values,
-            state.entered,
             norm,
             grad_scale,
             judgement.row,
             judgement.skip,
-            WINDOW=window,
-            WARMUP=settings.warmup,
-            SPREAD_FLOOR=settings.spread_floor,
             DAMP_ABOVE=settings.damp_above,
             SKIP_ABOVE=settings.skip_above,
             CLIP=settings.clip,
-            WIDTH=triton.next_power_of_2(window),
-            BLOCK=BLOCK,
-            num_warps=WARPS,
+            WARMUP=law.warmup,
+            SPREAD_FLOOR=law.spread_floor,
+            BOUND=law.bound,
+            WITHIN=squares_within(law.bound),
+            LEAST_MEMORY=law.least_memory,
+            LEVEL_MEMORY=law.level_memory,
+            LEVEL_SHARE=law.level_share,
+            SCALE_MEMORY=law.scale_memory,
+            SCALE_SHARE=law.scale_share,
+            TREND=law.trend,
+            ADOPT_AFTER=law.adopt_after,
+            num_warps=JUDGE_WARPS,
             enable_fp_fusion=FP_FUSION,
         )
     return judgement
@@ -70,8 +78,7 @@ def score_fused(
 ) -> Tensor:
     """Score a value itself (a loss) against the ones before it, and take it in, in one launch without a wait.
 
-    The law is that of `judge_fused` for the value in place of its logarithm, with a spread of at least
-    `relative_floor` x |median|.
+    The law is that of `adaptive_lr_kernels.reflex.score_value`.
 
     Args:
         state: the values before; updated in place.

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from adaptive_lr_kernels.norm_law import LARGEST_LOG, NormLaw, squares_within
+
 if TYPE_CHECKING:
-    from adaptive_lr_kernels.reflex import ReflexSettings, Window
+    from adaptive_lr_kernels.reflex import Past, ReflexSettings, Window
 
 NORMAL_IQR = 1.3489795003921634
 """Interquartile range of the standard normal distribution."""
@@ -28,21 +30,22 @@ LEAST_DAMP = LEAST_SPREAD = sys.float_info.min
 
 
 def judge_reference(
-    state: Window, norm: Tensor, settings: ReflexSettings, grad_scale: Tensor | None
+    state: Past, norm: Tensor, settings: ReflexSettings, grad_scale: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Row and skip flag of `adaptive_lr_kernels.reflex.judge`."""
+    law = settings.norms
     with torch.no_grad():
         if grad_scale is not None:
             norm = norm / grad_scale.double()
         finite = norm.isfinite()
         positive = finite & (norm > 0.0)
         value = torch.where(positive, norm, 1.0).log()
-        median, deviation, held = _location(state)
-        judged = held >= settings.warmup
-        floor = settings.spread_floor
-        spread = torch.where(judged, deviation.clamp(min=floor) * (1.0 + 8.0 / held), floor)
-        typical = torch.where(judged, median.exp(), torch.where(finite, norm, math.nan))
-        known = torch.where(judged & positive, (value - median) / spread, 0.0)
+        count, expected, _, variance, _ = state.values.unbind()
+        judged = count >= law.warmup
+        deviation = variance.sqrt().clamp(min=law.spread_floor)
+        spread = torch.where(judged, deviation * (1.0 + 2.0 / count), law.spread_floor)
+        typical = torch.where(judged, expected.clamp(max=LARGEST_LOG).exp(), torch.where(finite, norm, math.nan))
+        known = torch.where(judged & positive, (value - expected) / spread, 0.0)
         found = torch.where(finite, known, math.inf)
         skip = ~finite | (found > settings.skip_above)
         excess = found - settings.damp_above
@@ -54,8 +57,30 @@ def judge_reference(
         damp = torch.where(skip, 1.0, damp)
         flag = skip.float()
         row = torch.stack((found, typical, spread, damp, skip.double()))
-        _take_in(state, value, positive)
+        following = _followed(state.values, value, deviation, law)
+        state.values.copy_(torch.where(positive, following, state.values))
         return row, flag
+
+
+def _followed(values: Tensor, value: Tensor, deviation: Tensor, law: NormLaw) -> Tensor:
+    """The past with one log-norm more."""
+    count, expected, slope, variance, streak = values.unbind()
+    first = count == 0.0
+    count = count + 1.0
+    bound = law.bound * deviation
+    error = torch.minimum(torch.maximum(value - expected, -bound), bound)
+    side = (error >= bound).double() - (error <= -bound).double()
+    streak = torch.where(streak * side > 0.0, streak + side, side)
+    memory = (count / law.level_share).clamp(min=law.least_memory, max=law.level_memory)
+    step = error / torch.minimum(count, memory)
+    slope = slope + law.trend * step
+    memory = (count / law.scale_share).clamp(min=1.0, max=law.scale_memory)
+    variance = variance + (error * error / squares_within(law.bound) - variance) / memory
+    new = streak.abs() >= law.adopt_after
+    count, streak = torch.where(new, float(law.warmup), count), torch.where(new, 0.0, streak)
+    later = torch.stack((count, expected + step + slope, slope, variance, streak))
+    start = torch.stack((values[0] + 1.0, value, *values[2:].unbind()))
+    return torch.where(first, start, later)
 
 
 def score_reference(state: Window, value: Tensor, *, warmup: int, relative_floor: float) -> Tensor:

@@ -1,15 +1,22 @@
 """The reflex on the device: a gradient norm scored against its past, and what is to be done with the gradients.
 
 The host never waits for any of it. Torch does it (`adaptive_lr_kernels.reference_reflex`), or one small kernel per call
-(`fused_reflex`, `scaling`). The law is that of a running window of log-norms, and of thresholds on the score:
+(`fused_reflex`, `scaling`). The law follows level m, slope b and variance v of the log-norm x, each error
+counting up to a bound (constants: `NormLaw`), and has thresholds on the score:
 
-    x = log(norm);  m, q1, q3 = median and quartiles of the last `window` values x (linear interpolation)
-    spread = max((q3 - q1) / 1.349, spread_floor) * (1 + 8 / n)         n: values in the window
-    score  = (x - m) / spread       0 below `warmup` values and for a norm of 0; inf for a norm that is not finite
-    skip   = score is not finite, or score > skip_above
-    damp   = exp(-(score - damp_above) * spread) where score > damp_above, else 1
-    damp   = min(damp, clip / (norm + 1e-6)) where there is a clip      1 where the update is skipped
-    x enters the window afterwards, unless the norm is 0 or not finite
+    sd = max(sqrt(v), spread_floor);  spread = sd * (1 + 2 / n)         n: norms so far
+    score = (x - m) / spread        0 below `warmup` norms and for a norm of 0; inf for a norm that is not finite
+    skip  = score is not finite, or score > skip_above
+    damp  = exp(-(score - damp_above) * spread) where score > damp_above, else 1
+    damp  = min(damp, clip / (norm + 1e-6)) where there is a clip       1 where the update is skipped
+
+    afterwards, unless the norm is 0 or not finite (the first norm sets m = x):
+    n += 1;  e = min(max(x - m, -bound * sd), bound * sd)
+    b += trend * e / k;  m += e / k + b     k = min(n, clip(n / level_share, least_memory, level_memory))
+    v += (e^2 / w - v) / l                  l = clip(n / scale_share, 1, scale_memory)
+    n = warmup after `adopt_after` errors in a row at the bound on one side
+
+w is the mean of min(z^2, bound^2) for a normal z, so that v is the variance of normal errors.
 """
 
 from __future__ import annotations
@@ -23,6 +30,7 @@ import torch
 from torch import Tensor
 
 from adaptive_lr_kernels.backends import Backend, selected
+from adaptive_lr_kernels.norm_law import NormLaw
 from adaptive_lr_kernels.reference_reflex import judge_reference, scale_reference, score_reference
 from adaptive_lr_kernels.upload import uploaded
 from adaptive_lr_kernels.workspace import Workspace, shared, stream_of
@@ -33,23 +41,19 @@ COLUMNS = ("score", "typical", "spread", "damp", "skip")
 
 @dataclass(frozen=True, slots=True)
 class ReflexSettings:
-    """The constants of the law; they belong to whoever states the law, so none has a default.
+    """The constants of the reflex; none has a default.
 
     Attributes:
         damp_above: score from which gradients are damped, > 0.
         skip_above: score from which the update is left out, at least `damp_above`.
         clip: largest norm let through, > 0, or None.
-        window: values that are kept, >= 1.
-        warmup: values to see before one is judged, >= 1.
-        spread_floor: least spread of log-norms, > 0.
+        norms: how norms are followed.
     """
 
     damp_above: float
     skip_above: float
     clip: float | None
-    window: int
-    warmup: int
-    spread_floor: float
+    norms: NormLaw
 
     def __post_init__(self) -> None:
         if not 0.0 < self.damp_above <= self.skip_above:
@@ -59,11 +63,32 @@ class ReflexSettings:
             )
         if self.clip is not None and not 0.0 < self.clip < math.inf:
             raise ValueError(f"clip must be finite and > 0, or None, got {self.clip}")
-        for name in ("window", "warmup"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
-        if not 0.0 < self.spread_floor < math.inf:
-            raise ValueError(f"spread_floor must be finite and > 0, got {self.spread_floor}")
+        self.norms.check()
+
+
+class Past(NamedTuple):
+    """What norms are judged against, on the device, updated in place.
+
+    Attributes:
+        values: float64 [5]: norms so far, log-norm expected next, its slope, the variance of the errors, and how many
+            of them in a row were at the bound (below 0: at the lower one).
+    """
+
+    values: Tensor
+
+    @classmethod
+    def empty(cls, device: torch.device | str) -> Past:
+        """A past without norms."""
+        return cls(torch.zeros(5, dtype=torch.float64, device=device))
+
+    def fill(self, values: Iterable[float]) -> None:
+        """Hold these five numbers instead, without waiting for the device."""
+        held = torch.tensor([float(value) for value in values], dtype=torch.float64, device="cpu")
+        self.values.copy_(uploaded(held, self.values.device))
+
+    def read(self) -> list[float]:
+        """The five numbers. Waits for the device."""
+        return self.values.tolist()
 
 
 class Window(NamedTuple):
@@ -128,7 +153,7 @@ class Judgement(NamedTuple):
 
 
 def judge(
-    state: Window,
+    state: Past,
     norm: Tensor,
     settings: ReflexSettings,
     *,
@@ -138,7 +163,7 @@ def judge(
     """Score a gradient norm against the ones before it, say what to do, and take it in. Waits for nothing.
 
     Args:
-        state: the log-norms before; updated in place.
+        state: the norms before; updated in place.
         norm: Euclidean norm of all gradients, float64, 0-d, on the device of the state; may be 0, inf or NaN.
         settings: the law.
         grad_scale: what the gradients, and so the norm, are multiplied by (a GradScaler's scale), float32, 0-d, on the
@@ -163,9 +188,11 @@ def judge(
 def score_value(
     state: Window, value: Tensor, *, warmup: int, relative_floor: float, backend: Backend = "auto"
 ) -> Tensor:
-    """Score a value itself (a loss) against the ones before it, and take it in. Waits for nothing.
+    """Score a value (a loss) against the ones before it, and take it in. Waits for nothing.
 
-    The law is that of `judge` for x = value, with a spread of at least `relative_floor` x |median|.
+        m, q1, q3 = median and quartiles of the last values x (linear interpolation)
+        spread = max((q3 - q1) / 1.349, relative_floor * |m|) * (1 + 8 / n)     n: values in the window
+        score = (value - m) / spread        0 below `warmup` values; inf for one that is not finite: it does not enter
 
     Args:
         state: the values before; updated in place.

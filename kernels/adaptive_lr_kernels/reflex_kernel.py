@@ -1,7 +1,7 @@
 """The program that scores a norm or a loss against its past and says what is to be done: the device's half.
 
-The law is stated in `adaptive_lr_kernels.reflex`. Nothing is sorted: a value's rank is the number of
-values below it, equal ones counted in the order of their slots, and a quantile is read off at its two ranks.
+The laws are stated in `adaptive_lr_kernels.reflex`. Of losses nothing is sorted: a value's rank is the number of values
+below it, equal ones counted in the order of their slots, and a quantile is read off at its two ranks.
 """
 
 # mypy: allow-untyped-defs, allow-incomplete-defs, allow-untyped-calls, allow-untyped-decorators
@@ -13,6 +13,8 @@ import sys
 import triton
 import triton.language as tl
 
+from adaptive_lr_kernels import norm_law
+
 NORMAL_IQR = tl.constexpr(1.3489795003921634)
 CLIP_EPSILON = tl.constexpr(1e-6)
 LEAST = tl.constexpr(sys.float_info.min)
@@ -20,6 +22,11 @@ LEAST = tl.constexpr(sys.float_info.min)
 
 BLOCK = 16
 WARPS = 4
+
+JUDGE_WARPS = 1
+"""A norm is judged by numbers alone; every thread computes the same."""
+
+LARGEST_LOG = tl.constexpr(norm_law.LARGEST_LOG)
 
 
 @triton.jit
@@ -66,37 +73,48 @@ def _take_in(values, entered, number, value, wanted, WINDOW: tl.constexpr):
 
 @triton.jit
 def judge_norm(
-    values,  # float64 [WINDOW]
-    entered,  # int64
+    past,  # float64 [5]: see `adaptive_lr_kernels.reflex.Past`
     norm,  # float64
     grad_scale,  # float32, or None
     row,  # float64 [5]
     skip_flag,  # float32
-    WINDOW: tl.constexpr,
-    WARMUP: tl.constexpr,
-    SPREAD_FLOOR: tl.constexpr,
     DAMP_ABOVE: tl.constexpr,
     SKIP_ABOVE: tl.constexpr,
     CLIP: tl.constexpr,  # or None
-    WIDTH: tl.constexpr,  # a power of two, at least WINDOW
-    BLOCK: tl.constexpr,
+    WARMUP: tl.constexpr,
+    SPREAD_FLOOR: tl.constexpr,
+    BOUND: tl.constexpr,
+    WITHIN: tl.constexpr,
+    LEAST_MEMORY: tl.constexpr,
+    LEVEL_MEMORY: tl.constexpr,
+    LEVEL_SHARE: tl.constexpr,
+    SCALE_MEMORY: tl.constexpr,
+    SCALE_SHARE: tl.constexpr,
+    TREND: tl.constexpr,
+    ADOPT_AFTER: tl.constexpr,
 ):
     """Judge one norm, and take it in."""
     # Written as they are, constants of `where`, `maximum` and the like would be rounded to float32.
     spread_floor = tl.full((), SPREAD_FLOOR, tl.float64)
     least_damp = tl.full((), LEAST, tl.float64)
-    number, held, median, deviation = _location(values, entered, WINDOW, WIDTH, BLOCK)
+    one = tl.full((), 1.0, tl.float64)
+    count = tl.load(past)
+    expected = tl.load(past + 1)
+    slope = tl.load(past + 2)
+    variance = tl.load(past + 3)
+    streak = tl.load(past + 4)
     level = tl.load(norm)
     if grad_scale is not None:
         level = level / tl.load(grad_scale).to(tl.float64)
     finite = tl.abs(level) < float("inf")
     positive = finite & (level > 0.0)
     value = tl.log(tl.where(positive, level, 1.0))
-    judged = held >= WARMUP
-    widening = 1.0 + 8.0 / tl.maximum(held, 1).to(tl.float64)
-    spread = tl.where(judged, tl.maximum(deviation, spread_floor) * widening, spread_floor)
-    typical = tl.where(judged, tl.exp(median), tl.where(finite, level, float("nan")))
-    score = tl.where(judged & positive, (value - median) / spread, 0.0)
+    judged = count >= WARMUP
+    deviation = tl.maximum(tl.sqrt(variance), spread_floor)
+    spread = tl.where(judged, deviation * (1.0 + 2.0 / tl.maximum(count, one)), spread_floor)
+    known = tl.exp(tl.minimum(expected, tl.full((), LARGEST_LOG, tl.float64)))
+    typical = tl.where(judged, known, tl.where(finite, level, float("nan")))
+    score = tl.where(judged & positive, (value - expected) / spread, 0.0)
     score = tl.where(finite, score, float("inf"))
     skip = (score > tl.full((), SKIP_ABOVE, tl.float64)) | (finite == 0)
     excess = tl.where(finite, score - tl.full((), DAMP_ABOVE, tl.float64), 0.0)
@@ -112,7 +130,27 @@ def judge_norm(
     tl.store(row + 3, damp)
     tl.store(row + 4, skip.to(tl.float64))
     tl.store(skip_flag, skip.to(tl.float32))
-    _take_in(values, entered, number, value, positive, WINDOW)
+
+    first = count == 0.0
+    count += 1.0
+    most = tl.full((), BOUND, tl.float64) * deviation
+    error = tl.minimum(tl.maximum(value - expected, -most), most)
+    side = (error >= most).to(tl.float64) - (error <= -most).to(tl.float64)
+    streak = tl.where(streak * side > 0.0, streak + side, side)
+    memory = tl.maximum(count / tl.full((), LEVEL_SHARE, tl.float64), tl.full((), LEAST_MEMORY, tl.float64))
+    memory = tl.minimum(tl.minimum(memory, tl.full((), LEVEL_MEMORY, tl.float64)), count)
+    step = error / memory
+    slope_after = slope + tl.full((), TREND, tl.float64) * step
+    memory = tl.maximum(count / tl.full((), SCALE_SHARE, tl.float64), one)
+    memory = tl.minimum(memory, tl.full((), SCALE_MEMORY, tl.float64))
+    variance_after = variance + (error * error / tl.full((), WITHIN, tl.float64) - variance) / memory
+    adopted = tl.abs(streak) >= ADOPT_AFTER
+    warmup = tl.full((), WARMUP, tl.float64)
+    tl.store(past, tl.where(adopted & (first == 0), warmup, count), mask=positive)
+    tl.store(past + 1, tl.where(first, value, expected + step + slope_after), mask=positive)
+    tl.store(past + 2, tl.where(first, slope, slope_after), mask=positive)
+    tl.store(past + 3, tl.where(first, variance, variance_after), mask=positive)
+    tl.store(past + 4, tl.where(first | adopted, 0.0, streak), mask=positive)
 
 
 @triton.jit

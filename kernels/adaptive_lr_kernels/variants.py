@@ -22,7 +22,7 @@ from adaptive_lr_kernels.plan import (
     NARROW_WIDTH,
     variant_of,
 )
-from adaptive_lr_kernels.reflex_kernel import BLOCK, WARPS, judge_norm, score_one
+from adaptive_lr_kernels.reflex_kernel import BLOCK, JUDGE_WARPS, WARPS, judge_norm, score_one
 from adaptive_lr_kernels.scaling import scale_chunks
 from adaptive_lr_kernels.tables import Reads
 
@@ -112,14 +112,14 @@ def _named(reads: Reads) -> str:
 
 
 def judging(*, clip: float | None, scaled: bool, acts: bool = True) -> Variant:
-    """`judge_norm` for a window of 128; where it only scores, its thresholds are infinite."""
+    """`judge_norm`; where it only scores, its thresholds are infinite."""
     damp_above, skip_above = (4.0, 6.0) if acts else (math.inf, math.inf)
-    constants: dict[str, float | None] = {"WINDOW": 128, "WARMUP": 16, "SPREAD_FLOOR": 0.25, "CLIP": clip}
-    constants |= {"DAMP_ABOVE": damp_above, "SKIP_ABOVE": skip_above, "WIDTH": 128, "BLOCK": BLOCK} | (
-        {} if scaled else {"grad_scale": None}
-    )
+    constants: dict[str, float | None] = {"DAMP_ABOVE": damp_above, "SKIP_ABOVE": skip_above, "CLIP": clip}
+    constants |= {"WARMUP": 16, "SPREAD_FLOOR": 0.25, "BOUND": 2.0, "WITHIN": 0.9205, "LEAST_MEMORY": 8.0}
+    constants |= {"LEVEL_MEMORY": 32.0, "LEVEL_SHARE": 12.0, "SCALE_MEMORY": 256.0, "SCALE_SHARE": 3.0}
+    constants |= {"TREND": 0.015625, "ADOPT_AFTER": 16} | ({} if scaled else {"grad_scale": None})
     name = "judge" + ("" if acts else ", score alone") + (", clip" if clip else "") + (", scaled" if scaled else "")
-    return Variant(name, judge_norm, constants, WARPS, None, None)
+    return Variant(name, judge_norm, constants, JUDGE_WARPS, None, None)
 
 
 def scoring() -> Variant:

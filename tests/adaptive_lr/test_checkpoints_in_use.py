@@ -180,7 +180,7 @@ def test_a_law_that_fails_at_the_start_leaves_the_optimizer_as_it_was() -> None:
 
 def test_a_state_of_another_version_is_refused_as_such_whatever_its_keys() -> None:
     control = AdaptiveLR(torch.optim.SGD(model().parameters(), lr=1.0), ())
-    with pytest.raises(ValueError, match="must be of version 8, got version 99"):
+    with pytest.raises(ValueError, match="must be of version 9, got version 99"):
         control.load_state_dict({"version": 99, "everything": "else"})
 
 

@@ -11,21 +11,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adaptive_lr.series import (
-    LOSS_SPREAD_FLOOR,
-    MOST_BLOCKS,
-    NORM_SPREAD_FLOOR,
-    NORM_WARMUP,
-    NORM_WINDOW,
-    Blocks,
-    Line,
-    Moments,
-    NormScore,
-    growing_fits,
-    is_usable,
-    score_loss,
-    score_norm,
-)
+from adaptive_lr.series import MOST_BLOCKS, Blocks, Line, Moments, growing_fits, is_usable
 
 FINITE = st.floats(-1e6, 1e6, allow_nan=False)
 # Mean far above the deviation: raw sums of squares in float64 would have no correct digit left.
@@ -157,74 +143,3 @@ def test_values_whose_square_could_overflow_are_not_usable():
     assert is_usable(0.0)
     assert is_usable(-3.4e38)
     assert not any(map(is_usable, (math.nan, math.inf, -math.inf, 1e200)))
-
-
-def reference_scores(norms):
-    """The scores by numpy's percentiles on the last finite log-norms."""
-    window, scores = [], []
-    for norm in norms:
-        if not math.isfinite(norm):
-            scores.append(math.inf)
-        elif len(window) < NORM_WARMUP or norm == 0.0:
-            scores.append(0.0)
-        else:
-            low, centre, high = np.percentile(window, [25, 50, 75])
-            spread = max((high - low) / (2 * scipy.stats.norm.ppf(0.75)), NORM_SPREAD_FLOOR) * (1 + 8 / len(window))
-            scores.append((math.log(norm) - centre) / spread)
-        if math.isfinite(norm) and norm > 0.0:
-            window = [*window, math.log(norm)][-NORM_WINDOW:]
-    return scores
-
-
-def test_scores_are_those_of_numpys_percentiles():
-    """The score kept in order step by step equals one computed from scratch; repeated, zero and bad norms included."""
-    generator = np.random.default_rng(4)
-    norms = np.round(np.exp(generator.normal(0.0, 0.5, 600)), 2)
-    norms[generator.random(600) < 0.02] = math.nan
-    norms[generator.random(600) < 0.02] = 0.0
-    norms[300:] *= 3.0
-    state, scores = NormScore(), []
-    for norm in norms.tolist():
-        state, values = score_norm(state, norm)
-        scores.append(values["grad_score"])
-    np.testing.assert_allclose(scores, reference_scores(norms.tolist()), rtol=1e-9, atol=1e-9)
-    assert state.ordered == tuple(sorted(state.window))
-    assert len(state.window) == NORM_WINDOW
-
-
-def test_a_window_without_its_order_is_accepted():
-    """A state built from the window alone scores as one that kept the order."""
-    window = tuple(np.random.default_rng(5).normal(size=40).tolist())
-    assert score_norm(NormScore(window), 2.0) == score_norm(NormScore(window, tuple(sorted(window))), 2.0)
-
-
-def test_the_score_of_a_loss_is_that_of_numpys_percentiles():
-    """Of the losses themselves, shifted or not; a loss that stands still has a thousandth of its level as its scale."""
-    generator = np.random.default_rng(2)
-    for offset in (0.0, -30.0):
-        losses = offset + generator.normal(2.0, 0.5, 300)
-        state = NormScore()
-        for index, loss in enumerate(losses):
-            window = losses[max(index - NORM_WINDOW, 0) : index]
-            state, scored = score_loss(state, float(loss))
-            if index < NORM_WARMUP:
-                assert (scored["loss_score"], scored["loss_typical"]) == (0.0, loss)
-                continue
-            low, centre, high = np.percentile(window, [25, 50, 75])
-            spread = (high - low) / (2.0 * scipy.stats.norm.ppf(0.75))
-            spread = max(spread, LOSS_SPREAD_FLOOR * abs(centre)) * (1.0 + 8.0 / len(window))
-            assert scored["loss_typical"] == pytest.approx(centre, rel=1e-12)
-            assert scored["loss_spread"] == pytest.approx(spread, rel=1e-9)
-            assert scored["loss_score"] == pytest.approx((loss - centre) / spread, rel=1e-9, abs=1e-12)
-
-
-def test_a_loss_that_is_not_finite_scores_infinity_and_leaves_no_mark():
-    state = NormScore()
-    for _ in range(NORM_WARMUP):
-        state, _ = score_loss(state, 2.0)
-    for broken in (math.nan, math.inf, -math.inf):
-        after, scored = score_loss(state, broken)
-        assert after == state
-        assert scored["loss_score"] == math.inf
-    _, scored = score_loss(state, 2.1)
-    assert scored["loss_score"] == pytest.approx(0.1 / (LOSS_SPREAD_FLOOR * 2.0 * 1.5))

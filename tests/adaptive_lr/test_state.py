@@ -107,7 +107,7 @@ def test_a_run_stopped_at_any_step_goes_on_bit_identically(schedule: str, lag: i
 def test_the_keys_of_the_state_are_explicit() -> None:
     state = Run("cosine", 0).control.state_dict()
     assert set(state) == {"version", "layer", "rows", "meter", "deliberation", "schedule"}
-    assert state["version"] == 8
+    assert state["version"] == 9
     assert set(state["layer"]) == {"references", "snapshot", "aside", "last_lr"}
     assert set(state["rows"]) == {"updates", "calls", "latest"}
     assert set(state["meter"]) == {"norms", "group_norms", "losses"}

@@ -8,9 +8,10 @@ import sys
 import pytest
 import torch
 
+from adaptive_lr.scores import NORM_LAW
 from adaptive_lr_kernels import backends, measure
 from adaptive_lr_kernels.backends import Backend, selected
-from adaptive_lr_kernels.reflex import ReflexSettings, Window, judge, scale_gradients, score_value
+from adaptive_lr_kernels.reflex import Past, ReflexSettings, Window, judge, scale_gradients, score_value
 
 ONE = torch.ones(2, 3)
 
@@ -51,32 +52,32 @@ def test_what_is_asked_for_is_taken(backend: Backend) -> None:
 
 def test_an_unknown_backend_is_refused_by_all_that_take_one() -> None:
     window, number = Window.empty(4, "cpu"), torch.ones((), dtype=torch.float64)
-    settings = ReflexSettings(4.0, 6.0, None, 4, 2, 0.25)
+    past, settings = Past.empty("cpu"), ReflexSettings(4.0, 6.0, None, NORM_LAW)
     for call in (
         lambda backend: measure([ONE], backend=backend),
-        lambda backend: judge(window, number, settings, backend=backend),
+        lambda backend: judge(past, number, settings, backend=backend),
         lambda backend: score_value(window, number, warmup=1, relative_floor=1e-3, backend=backend),
         lambda backend: scale_gradients([ONE], number, number.float(), backend=backend),
     ):
         with pytest.raises(ValueError, match='backend must be "auto", "triton" or "torch"; got \'numpy\''):
             call("numpy")
-    assert window.read() == []
+    assert past.read()[0] == len(window.read()) == 0
 
 
 def test_the_reflex_is_torch_on_the_cpu_unless_triton_is_asked_for() -> None:
     pytest.importorskip("triton")
     window, number = Window.empty(4, "cpu"), torch.ones((), dtype=torch.float64)
-    settings = ReflexSettings(4.0, 6.0, None, 4, 2, 0.25)
+    past, settings = Past.empty("cpu"), ReflexSettings(4.0, 6.0, None, NORM_LAW)
     gradient = torch.ones(3)
     for call in (
-        lambda backend: judge(window, number, settings, backend=backend),
+        lambda backend: judge(past, number, settings, backend=backend),
         lambda backend: score_value(window, number, warmup=1, relative_floor=1e-3, backend=backend),
         lambda backend: scale_gradients([gradient], number * 0.5, number.float() * 0.0, backend=backend),
     ):
         call("auto")
         with pytest.raises(ValueError, match='backend "triton" must be given tensors on a GPU'):
             call("triton")
-    assert window.read() == [0.0, 1.0]
+    assert past.read()[0] == len(window.read()) == 1
     assert gradient.tolist() == [0.5, 0.5, 0.5]
 
 

@@ -14,9 +14,11 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.runtime.jit import JITFunction
 
+from adaptive_lr.scores import NORM_LAW
 from adaptive_lr_kernels import plans
 from adaptive_lr_kernels.fused_reflex import judge_fused
 from adaptive_lr_kernels.measurer import Measurer
+from adaptive_lr_kernels.reflex import Past, ReflexSettings
 from adaptive_lr_kernels.scaling import GradientScaling
 
 
@@ -83,9 +85,8 @@ def test_every_combination_of_dtypes_and_alignment_is_a_launch(launches: list[tu
 
 
 def test_the_reflex_and_the_scaling_compile_from_what_the_host_gives(launches: list[tuple[str, int, str]]) -> None:
-    state = SimpleNamespace(values=torch.zeros(128, dtype=torch.float64), entered=torch.zeros((), dtype=torch.int64))
-    law = SimpleNamespace(damp_above=4.0, skip_above=6.0, clip=None, warmup=16, spread_floor=0.25)
-    judged = judge_fused(state, torch.zeros(3, dtype=torch.float64)[1], law, grad_scale=torch.ones(()))
+    law = ReflexSettings(4.0, 6.0, None, NORM_LAW)
+    judged = judge_fused(Past.empty("cpu"), torch.zeros(3, dtype=torch.float64)[1], law, grad_scale=torch.ones(()))
     GradientScaling().scale([torch.zeros(5), torch.zeros(5, dtype=torch.float16)], judged.damp, judged.skip)
     assert names(launches) == ["judge_norm", "scale_chunks", "scale_chunks"]
 

@@ -11,9 +11,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adaptive_lr.controllers import GradientSpike
-from adaptive_lr.series import LOSS_SPREAD_FLOOR, NORM_WARMUP, NORM_WINDOW, NormScore, score_loss, score_norm
+from adaptive_lr.scores import (
+    LOSS_SPREAD_FLOOR,
+    LOSS_WINDOW,
+    NORM_LAW,
+    NORM_WARMUP,
+    LossPast,
+    NormPast,
+    score_loss,
+    score_norm,
+)
 from adaptive_lr.statistics import Phase, Statistics
-from adaptive_lr_kernels.reflex import COLUMNS, ReflexSettings, Window, judge, scale_gradients, score_value
+from adaptive_lr_kernels.reflex import COLUMNS, Past, ReflexSettings, Window, judge, scale_gradients, score_value
 
 ANY = st.floats(0.0, 1e300)
 ORDINARY = st.floats(1e-3, 1e3)
@@ -38,10 +47,10 @@ def agree(found: list[float], expected: list[float], what: Any) -> None:
 
 def follow(norms: list[float], law: GradientSpike) -> tuple[int, int]:
     """Judge a sequence in both ways; how many norms were damped and skipped."""
-    window, past, state = Window.empty(NORM_WINDOW, "cpu"), NormScore(), law.init()
+    held, past, state = Past.empty("cpu"), NormPast(), law.init()
     damped = skipped = 0
     for step, norm in enumerate(norms):
-        judgement = judge(window, scalar(norm), settings_of(law))
+        judgement = judge(held, scalar(norm), settings_of(law))
         past, scored = score_norm(past, norm)
         state, adjustment = law.update(state, Statistics(step, Phase.BEFORE, {"grad_norm": norm, **scored}))
         expected = [*scored.values(), adjustment.damp, float(adjustment.skip)]
@@ -50,13 +59,12 @@ def follow(norms: list[float], law: GradientSpike) -> tuple[int, int]:
         assert judgement.skip.dtype is torch.float32
         assert judgement.skip.item() == float(adjustment.skip)
         damped, skipped = damped + (adjustment.damp != 1.0), skipped + adjustment.skip
-    agree(window.read(), list(past.window), "window")
+    agree(held.read(), list(past), "past")
     return damped, skipped
 
 
 def test_the_columns_are_named() -> None:
-    window = Window.empty(4, "cpu")
-    row = judge(window, scalar(2.0), ReflexSettings(4.0, 6.0, None, 4, 2, 0.25)).row
+    row = judge(Past.empty("cpu"), scalar(2.0), ReflexSettings(4.0, 6.0, None, NORM_LAW)).row
     assert dict(zip(COLUMNS, row.tolist(), strict=True)) == {
         "score": 0.0, "typical": 2.0, "spread": 0.25, "damp": 1.0, "skip": 0.0,
     }  # fmt: skip
@@ -96,7 +104,7 @@ def test_it_is_the_law_on_any_norms(norms: list[float], clip: float | None) -> N
     )
 )
 def test_the_score_of_a_loss_is_the_one_of_the_host(losses: list[float]) -> None:
-    window, past = Window.empty(NORM_WINDOW, "cpu"), NormScore()
+    window, past = Window.empty(LOSS_WINDOW, "cpu"), LossPast()
     for loss in losses:
         found = score_value(window, scalar(loss), warmup=NORM_WARMUP, relative_floor=LOSS_SPREAD_FLOOR)
         past, expected = score_loss(past, loss)
@@ -106,7 +114,7 @@ def test_the_score_of_a_loss_is_the_one_of_the_host(losses: list[float]) -> None
 
 def test_a_norm_of_scaled_gradients_is_judged_unscaled() -> None:
     settings_ = settings_of(GradientSpike(clip=1.0))
-    plain, scaled = Window.empty(128, "cpu"), Window.empty(128, "cpu")
+    plain, scaled = Past.empty("cpu"), Past.empty("cpu")
     for step in range(40):
         norm = 1.0 + 0.1 * (step % 7) + (100.0 if step == 35 else 0.0)
         first = judge(plain, scalar(norm), settings_)
@@ -162,14 +170,11 @@ def test_gradients_are_scaled_in_place_or_zeroed_and_else_left_to_the_bit(dtype:
         ({"damp_above": 0.0}, "0 < damp_above <= skip_above"),
         ({"skip_above": 3.0}, "0 < damp_above <= skip_above"),
         ({"clip": -1.0}, "clip must be finite and > 0, or None, got -1.0"),
-        ({"window": 0}, "window must be at least 1, got 0"),
-        ({"warmup": 0}, "warmup must be at least 1, got 0"),
-        ({"spread_floor": 0.0}, "spread_floor must be finite and > 0, got 0.0"),
+        ({"norms": NORM_LAW._replace(warmup=0)}, "warmup must be at least 1 and finite, got 0"),
+        ({"norms": NORM_LAW._replace(spread_floor=0.0)}, "spread_floor must be finite and > 0, got 0.0"),
     ],
 )
 def test_bad_settings_are_refused_by_name(change: dict[str, Any], message: str) -> None:
-    good: dict[str, Any] = {
-        "damp_above": 4.0, "skip_above": 6.0, "clip": None, "window": 8, "warmup": 2, "spread_floor": 0.25,
-    }  # fmt: skip
+    good: dict[str, Any] = {"damp_above": 4.0, "skip_above": 6.0, "clip": None, "norms": NORM_LAW}
     with pytest.raises(ValueError, match=message):
         ReflexSettings(**{**good, **change})

@@ -35,7 +35,7 @@ from adaptive_lr.controllers import (
 from adaptive_lr.controllers.gradient_spike import GradientSpike
 from adaptive_lr.controllers.loss_variance import LossVariance
 from adaptive_lr.lag import CUDA_LAG
-from adaptive_lr.series import _NORMAL_IQR, NORM_SPREAD_FLOOR, NORM_WARMUP, NORM_WINDOW
+from adaptive_lr.scores import NORM_LAW
 from adaptive_lr.study.digits import Digits
 from experiments import robustness, workloads
 from experiments.growing_noise import SMALL_BATCH
@@ -71,8 +71,14 @@ def power_of_ten(value: float) -> str:
 
 FACTS = {
     "main.tex": [
-        f"median and the interquartile range of the last {NORM_WINDOW} finite values",
-        rf"\sigma=\max(q/{_NORMAL_IQR:.3f},\ {shown(NORM_SPREAD_FLOOR)})\,(1+8/n)$ for $n\ge{NORM_WARMUP}$",
+        rf"$s=\max(\sqrt v,\ {shown(NORM_LAW.spread_floor)})$ and $\sigma=s\,(1+2/n)$ for $n\ge{NORM_LAW.warmup}$",
+        rf"$e=\min(\max(\ell_t-m,\,-{shown(NORM_LAW.bound)}s),\,{shown(NORM_LAW.bound)}s)$",
+        rf"$b\leftarrow b+e/({reciprocal(NORM_LAW.trend)}k)$",
+        rf"$k=\min(n,\max({shown(NORM_LAW.least_memory)},\min(n/{shown(NORM_LAW.level_share)},"
+        rf"{shown(NORM_LAW.level_memory)})))$",
+        rf"$l=\max(1,\min(n/{shown(NORM_LAW.scale_share)},{shown(NORM_LAW.scale_memory)}))$",
+        rf"of $\min(z^2,{shown(NORM_LAW.bound**2)})$ for a normal",
+        f"after {NORM_LAW.adopt_after} errors in a row at the bound on one side, $n$ is {NORM_LAW.warmup} again",
         f"Above {shown(SPIKE.damp_above)} the gradients are damped",
         f"g\\,e^{{-(z-{shown(SPIKE.damp_above)})\\sigma}}$; above {shown(SPIKE.skip_above)}, or",
         f"{WORDS[SPIKE.spike_limit].capitalize()} spikes within some {SPIKE.spike_memory} steps",

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from adaptive_lr import AdaptiveLR
 from adaptive_lr.controllers import GradientSpike
+from adaptive_lr.scores import NORM_LAW
 
 STEPS = 40
 REFLEX = {"damp", "skip"}
@@ -130,10 +131,10 @@ def test_an_optimizer_that_is_not_fused_gets_zeros_and_forgets_one_step(device: 
 
 def test_the_fused_judgement_is_that_of_the_reference(device: torch.device) -> None:
     from adaptive_lr_kernels.fused_reflex import judge_fused
-    from adaptive_lr_kernels.reflex import ReflexSettings, Window, judge
+    from adaptive_lr_kernels.reflex import Past, ReflexSettings, judge
 
-    settings = ReflexSettings(damp_above=4.0, skip_above=6.0, clip=3.0, window=128, warmup=16, spread_floor=0.25)
-    fused, reference = (Window.empty(settings.window, device) for _ in range(2))
+    settings = ReflexSettings(damp_above=4.0, skip_above=6.0, clip=3.0, norms=NORM_LAW)
+    fused, reference = (Past.empty(device) for _ in range(2))
     generator = torch.Generator().manual_seed(0)
     norms = torch.randn(400, generator=generator).mul(0.5).exp().tolist()
     norms[60], norms[90], norms[120], norms[150] = 40.0, float("inf"), float("nan"), 0.0
@@ -166,16 +167,16 @@ def test_a_captured_reflex_follows_new_gradients(device: torch.device) -> None:
     """Measure, judge and scale in one CUDA graph: the past is kept across replays."""
     from adaptive_lr_kernels.fused_reflex import judge_fused
     from adaptive_lr_kernels.measurer import Measurer
-    from adaptive_lr_kernels.reflex import ReflexSettings, Window
+    from adaptive_lr_kernels.reflex import Past, ReflexSettings
     from adaptive_lr_kernels.scaling import GradientScaling
 
-    settings = ReflexSettings(damp_above=4.0, skip_above=6.0, clip=None, window=128, warmup=16, spread_floor=0.25)
-    window = Window.empty(settings.window, device)
+    settings = ReflexSettings(damp_above=4.0, skip_above=6.0, clip=None, norms=NORM_LAW)
+    past = Past.empty(device)
     gradients = [torch.randn(1001, device=device), torch.randn(65, 33, device=device)]
     measurer, scaling = Measurer(("grad_norm",)), GradientScaling()
 
     def reflex() -> None:
-        judgement = judge_fused(window, measurer.measure(gradients).overall["grad_norm"], settings)
+        judgement = judge_fused(past, measurer.measure(gradients).overall["grad_norm"], settings)
         scaling.scale(gradients, judgement.damp, judgement.skip)
 
     stream = torch.cuda.Stream(device)

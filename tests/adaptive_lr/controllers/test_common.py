@@ -26,6 +26,7 @@ from adaptive_lr.controllers import (
 )
 from adaptive_lr.controllers.base import configuration
 from adaptive_lr.plain import from_plain, to_plain
+from adaptive_lr.scores import NormPast, score_norm
 from adaptive_lr.statistics import MEASURED_STATISTICS, Phase, Statistics
 
 START = Statistics(0, Phase.START)
@@ -38,9 +39,9 @@ def gradient_rows() -> list[Statistics]:
     norms[140:146] *= 20.0
     norms[250] = math.nan
     norms[300:322] = math.inf
-    state, rows = controllers.base.NormScore(), [START]
+    past, rows = NormPast(), [START]
     for step, norm in enumerate(norms.tolist()):
-        state, scored = controllers.base.score_norm(state, norm)
+        past, scored = score_norm(past, norm)
         rows.append(Statistics(step, Phase.BEFORE, {"grad_norm": norm, **scored}))
     return rows
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from adaptive_lr.controllers import GradientSpike
+from adaptive_lr.scores import NormPast, score_norm
 from adaptive_lr.statistics import Phase, Statistics
 
 
@@ -85,12 +86,13 @@ def test_a_damped_gradient_has_the_norm_of_the_threshold():
     """The damped norm is typical x exp(damp_above x spread), whatever the excess."""
     norms = [*norms_of(2, 0.3, 200).tolist(), 5.0]
     adjustment = simulate(norms)[-1]
-    window = np.log(norms[72:200])
-    low, centre, high = np.percentile(window, [25, 50, 75])
-    spread = max((high - low) / 1.3489795003921634, 0.25) * (1 + 8 / 128)
-    score = (math.log(5.0) - centre) / spread
+    past = NormPast()
+    for norm in norms[:-1]:
+        past, _ = score_norm(past, norm)
+    _, scored = score_norm(past, 5.0)
+    score, typical, spread = scored["grad_score"], scored["grad_typical"], scored["grad_spread"]
     assert 4.0 < score < 6.0  # a spike to damp, not to skip
-    assert 5.0 * adjustment.damp == pytest.approx(math.exp(centre + 4.0 * spread))
+    assert 5.0 * adjustment.damp == pytest.approx(typical * math.exp(4.0 * spread))
     assert not adjustment.skip
     assert [reason.action for reason in adjustment.reasons] == ["damp"]
 

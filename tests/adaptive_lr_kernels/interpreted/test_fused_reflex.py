@@ -13,34 +13,28 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adaptive_lr.controllers import GradientSpike
-from adaptive_lr.series import NORM_SPREAD_FLOOR, NORM_WARMUP, NORM_WINDOW, NormScore, score_norm
+from adaptive_lr.scores import NORM_LAW, NormPast, score_norm
 from adaptive_lr.statistics import Phase, Statistics
 from adaptive_lr_kernels.fused_reflex import judge_fused, score_fused
-from adaptive_lr_kernels.reflex import Judgement
+from adaptive_lr_kernels.reflex import Judgement, Past, ReflexSettings
 
 ROUNDING = 64 * 2.0**-53
 """Of a score: an exponential and a logarithm of one unit each, times a factor of at most 8 (log-norms up to 30 over
 spreads from 0.25 up, in differences), and a few operations more."""
 
 
-def settings_of(law: GradientSpike) -> SimpleNamespace:
-    return SimpleNamespace(
-        damp_above=law.damp_above,
-        skip_above=law.skip_above,
-        clip=law.clip,
-        warmup=NORM_WARMUP,
-        spread_floor=NORM_SPREAD_FLOOR,
-    )
+def settings_of(law: GradientSpike) -> ReflexSettings:
+    return ReflexSettings(law.damp_above, law.skip_above, law.clip, NORM_LAW)
 
 
-def window_of(past: list[float], size: int = NORM_WINDOW) -> tuple[SimpleNamespace, NormScore]:
-    """The same norms as a ring on the device and as the host's state."""
-    values = torch.full((size,), math.inf, dtype=torch.float64)
-    state = NormScore()
-    for number, norm in enumerate(past):
-        values[number % size] = math.log(norm)
-        state, _ = score_norm(state, norm)
-    return SimpleNamespace(values=values, entered=torch.tensor(len(past))), state
+def past_of(norms: list[float]) -> tuple[Past, NormPast]:
+    """The same norms as a past on the device and as the host's."""
+    host = NormPast()
+    for norm in norms:
+        host, _ = score_norm(host, norm)
+    held = Past.empty("cpu")
+    held.fill(host)
+    return held, host
 
 
 def statistics_of(norm: float, scored: dict[str, float], step: int) -> Statistics:
@@ -67,7 +61,7 @@ def test_judges_as_the_host_does(
     """Score, typical norm and spread within rounding; the same damping and skipping; the same window afterwards."""
     law = GradientSpike(clip=clip)
     past = np.exp(np.random.default_rng(seed).normal(size=held) * sigma).tolist()
-    state, host = window_of(past)
+    state, host = past_of(past)
     grad_scale = None if scale is None else torch.tensor(scale)
     for step, norm in enumerate(arriving):
         host, scored = score_norm(host, norm)
@@ -81,25 +75,24 @@ def test_judges_as_the_host_does(
         assert bool(skip) == bool(judged.skip) == adjustment.skip
         assert damp == float(judged.damp)
         assert damp == pytest.approx(1.0 if adjustment.skip else adjustment.damp, rel=1e-12)
-    size = min(int(state.entered), NORM_WINDOW)
-    np.testing.assert_allclose(sorted(state.values[:size].tolist()), sorted(host.window), rtol=1e-15)
-    assert len(host.window) == size
+    np.testing.assert_allclose(state.read(), list(host), rtol=1e-12, atol=1e-13)
 
 
-@pytest.mark.parametrize("size", [1, 5, 20, 33])
-def test_quantiles_of_any_window_with_ties_are_those_of_numpy(size: int) -> None:
-    """Windows that are no power of two, and values that are equal."""
-    logs = torch.randint(0, 4, (size,)).double()
-    state = SimpleNamespace(values=logs.clone(), entered=torch.tensor(size))
-    law = SimpleNamespace(damp_above=4.0, skip_above=6.0, clip=None, warmup=1, spread_floor=1e-3)
-    row = judge_fused(state, torch.tensor(2.0, dtype=torch.float64), law).row
-    lower, median, upper = np.quantile(logs.numpy(), [0.25, 0.5, 0.75])
-    spread = max((upper - lower) / 1.3489795003921634, 1e-3) * (1 + 8 / size)
-    assert float(row[1]) == pytest.approx(math.exp(median), rel=1e-14)
-    assert float(row[2]) == pytest.approx(spread, rel=1e-14)
-    assert float(row[0]) == pytest.approx((math.log(2) - median) / spread, rel=1e-12, abs=1e-14)
-    assert float(state.values[0]) == math.log(2)
-    assert int(state.entered) == size + 1
+def test_follows_the_host_from_the_first_norm_through_a_new_level() -> None:
+    """The first norm, the warm-up, and a thousandfold shift that is adopted after sixteen norms."""
+    generator = np.random.default_rng(0)
+    norms = np.exp(0.3 * generator.standard_normal(70))
+    norms[40:] *= 1e3
+    held, host = Past.empty("cpu"), NormPast()
+    settings_ = settings_of(GradientSpike())
+    counts = []
+    for norm in norms.tolist():
+        row = judge_fused(held, torch.tensor(norm, dtype=torch.float64), settings_).row.tolist()
+        host, scored = score_norm(host, norm)
+        np.testing.assert_allclose(row[:3], list(scored.values()), rtol=1e-12, atol=1e-12)
+        np.testing.assert_allclose(held.read(), list(host), rtol=1e-12, atol=1e-13)
+        counts.append(host.known)
+    assert counts[55] == NORM_LAW.warmup < counts[54]
 
 
 @settings(deadline=None, max_examples=15, suppress_health_check=list(HealthCheck))
@@ -138,17 +131,17 @@ def test_a_loss_is_scored_as_written(past: list[float], value: float, relative_f
 
 
 def test_memory_may_be_given() -> None:
-    state, _ = window_of([])
+    state, _ = past_of([])
     out = Judgement.empty("cpu")
     law = settings_of(GradientSpike())
     assert judge_fused(state, torch.tensor(math.nan, dtype=torch.float64), law, out=out) is out
     assert float(out.skip) == 1
     assert float(out.damp) == 1
-    assert int(state.entered) == 0
+    assert state.read() == [0.0] * 5
 
 
 def test_other_dtypes_are_refused() -> None:
-    state, _ = window_of([])
+    state, _ = past_of([])
     with pytest.raises(TypeError, match=r"norm must be torch\.float64; got torch\.float32"):
         judge_fused(state, torch.tensor(1.0), settings_of(GradientSpike()))
     with pytest.raises(ValueError, match="norm must be on the device of the state, cpu; got meta"):

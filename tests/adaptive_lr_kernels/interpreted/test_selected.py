@@ -14,13 +14,15 @@ from torch import Tensor
 
 from adaptive_lr import AdaptiveLR
 from adaptive_lr.controllers import GradientSpike, LossVariance, guarded
+from adaptive_lr.scores import NORM_LAW
 from adaptive_lr_kernels import Workspace, backends, measure, scaling
 from adaptive_lr_kernels.measurer import Engine
-from adaptive_lr_kernels.reflex import ReflexSettings, Window, judge, scale_gradients, score_value
+from adaptive_lr_kernels.reflex import Past, ReflexSettings, Window, judge, scale_gradients, score_value
 from deferral import Make, Run
 
-SETTINGS = ReflexSettings(damp_above=4.0, skip_above=6.0, clip=3.0, window=20, warmup=4, spread_floor=0.25)
-UNBOUNDED = ReflexSettings(math.inf, math.inf, None, 20, 4, 0.25)
+LAW = NORM_LAW._replace(warmup=4, adopt_after=5)
+SETTINGS = ReflexSettings(damp_above=4.0, skip_above=6.0, clip=3.0, norms=LAW)
+UNBOUNDED = ReflexSettings(math.inf, math.inf, None, LAW)
 
 
 def scalar(value: float) -> Tensor:
@@ -44,7 +46,7 @@ def noisy(count: int) -> list[float]:
 @pytest.mark.parametrize("settings", [SETTINGS, UNBOUNDED], ids=["law", "score alone"])
 @pytest.mark.parametrize("scale", [None, 1024.0])
 def test_norms_are_judged_alike(settings: ReflexSettings, scale: float | None) -> None:
-    ours, theirs = (Window.empty(settings.window, "cpu") for _ in range(2))
+    ours, theirs = (Past.empty("cpu") for _ in range(2))
     grad_scale = None if scale is None else torch.tensor(scale)
     for norm in noisy(60):
         level = scalar(norm * (scale or 1.0))
@@ -53,7 +55,7 @@ def test_norms_are_judged_alike(settings: ReflexSettings, scale: float | None) -
         torch.testing.assert_close(fused.row, reference.row, rtol=1e-12, atol=1e-12, equal_nan=True)
         assert float(fused.damp) == float(fused.row[3])
         assert float(fused.skip) == float(reference.skip) == float(not math.isfinite(norm) or fused.row[4])
-    torch.testing.assert_close(ours.values, theirs.values, rtol=1e-14, atol=0.0)
+    torch.testing.assert_close(ours.values, theirs.values, rtol=1e-12, atol=1e-14)
 
 
 def test_losses_are_scored_alike() -> None:
