@@ -38,7 +38,7 @@ class GradientSpike(Controller[GradientSpikeState]):
     log-norm (see `adaptive_lr.scores.score_norm`: what norms fall by does not count as noise, single spikes hardly
     inflate that scale, and a lasting shift is adopted in a bounded time). The ladder:
 
-    1. above `damp_above`, the gradients of the step are scaled down to the norm at that threshold;
+    1. above `damp_above`, the gradients of the step are scaled down to the norm that was to be expected;
     2. above `skip_above`, or where the norm is not finite, the update is left out;
     3. after `spike_limit` spikes within about `spike_memory` steps, the learning rate is multiplied by `backoff` and
        momentum by `momentum`, at most once in `spike_memory` steps;
@@ -139,7 +139,7 @@ class GradientSpike(Controller[GradientSpikeState]):
             return self._spike(state, Adjustment(skip=True, reasons=(reason,)))
         if score > self.damp_above:
             spread = values.get("grad_spread", 0.0)
-            damp = max(math.exp(-(score - self.damp_above) * spread), _LEAST_DAMP)
+            damp = max(math.exp(-score * spread), _LEAST_DAMP)
             text = (
                 f"gradient norm {norm:.4g} scores {score:.3g}, above {self.damp_above:g}: damped to {norm * damp:.4g}"
             )

@@ -48,8 +48,7 @@ def judge_reference(
         known = torch.where(judged & positive, (value - expected) / spread, 0.0)
         found = torch.where(finite, known, math.inf)
         skip = ~finite | (found > settings.skip_above)
-        excess = found - settings.damp_above
-        damp = torch.where(excess > 0.0, (-excess * spread).exp().clamp(min=LEAST_DAMP), 1.0)
+        damp = torch.where(found > settings.damp_above, (-found * spread).exp().clamp(min=LEAST_DAMP), 1.0)
         if settings.clip is not None:
             # Not clip / norm: torch takes a number over a tensor for a reciprocal and a product.
             clipped = torch.full_like(norm, settings.clip) / (norm + CLIP_EPSILON)

@@ -7,7 +7,7 @@ counting up to a bound (constants: `NormLaw`), and has thresholds on the score:
     sd = max(sqrt(v), spread_floor);  spread = sd * (1 + 2 / n)         n: norms so far
     score = (x - m) / spread        0 below `warmup` norms and for a norm of 0; inf for a norm that is not finite
     skip  = score is not finite, or score > skip_above
-    damp  = exp(-(score - damp_above) * spread) where score > damp_above, else 1
+    damp  = exp(-score * spread) where score > damp_above, else 1
     damp  = min(damp, clip / (norm + 1e-6)) where there is a clip       1 where the update is skipped
 
     afterwards, unless the norm is 0 or not finite (the first norm sets m = x):

@@ -117,8 +117,8 @@ def judge_norm(
     score = tl.where(judged & positive, (value - expected) / spread, 0.0)
     score = tl.where(finite, score, float("inf"))
     skip = (score > tl.full((), SKIP_ABOVE, tl.float64)) | (finite == 0)
-    excess = tl.where(finite, score - tl.full((), DAMP_ABOVE, tl.float64), 0.0)
-    damp = tl.where(excess > 0.0, tl.maximum(tl.exp(-excess * spread), least_damp), 1.0)
+    damped = finite & (score > tl.full((), DAMP_ABOVE, tl.float64))
+    damp = tl.where(damped, tl.maximum(tl.exp(-tl.where(damped, score, 0.0) * spread), least_damp), 1.0)
     if CLIP is not None:
         clip = tl.full((), CLIP, tl.float64)
         bound = clip / (tl.where(finite, level, 1.0) + tl.full((), CLIP_EPSILON, tl.float64))

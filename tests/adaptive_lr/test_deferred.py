@@ -27,7 +27,7 @@ BROKEN = {**FINITE, 3: math.nan, 22: math.inf, 40: math.nan, 41: math.nan, 55: 1
 def damping() -> tuple[Controller[Any], ...]:
     """Laws that damp and never skip, and laws that lower the learning rate and the momentum."""
     return (
-        GradientSpike(skip_above=1e9, clip=20.0),
+        GradientSpike(skip_above=1e9, clip=1.0),
         LossVariance(),
         Plateau("val_loss", patience=0, factor=0.7),
         Script((1.0, 0.95, 0.9, 1.05), (1.0, 0.8)),

@@ -80,7 +80,7 @@ FACTS = {
         rf"of $\min(z^2,{shown(NORM_LAW.bound**2)})$ for a normal",
         f"after {NORM_LAW.adopt_after} errors in a row at the bound on one side, $n$ is {NORM_LAW.warmup} again",
         f"Above {shown(SPIKE.damp_above)} the gradients are damped",
-        f"g\\,e^{{-(z-{shown(SPIKE.damp_above)})\\sigma}}$; above {shown(SPIKE.skip_above)}, or",
+        f"g\\,e^{{m-\\ell_t}}$; above {shown(SPIKE.skip_above)}, or",
         f"{WORDS[SPIKE.spike_limit].capitalize()} spikes within some {SPIKE.spike_memory} steps",
         f"at most once in {SPIKE.spike_memory} steps and down to {FRACTIONS[SPIKE.min_factor]}",
         f"after every {SPIKE.recover_after} quiet steps",
