@@ -70,7 +70,8 @@ class AdaptiveLR:
             are on a GPU, else 0. With more than 3, `Rescue` judges updates after a rewind that still come from the old
             learning rate, and may cut once more than it must.
         shadow: decide and record, change nothing.
-        model: whose buffers a rewind puts back beside the parameters (running statistics of batch normalisation), and
+        model: whose buffers (running statistics of batch normalisation) a rewind puts back beside the parameters, and
+            an update that is left out as they were before its forward pass, for one copy of those that change; and
             whose names parameters have in `update_ratios`.
         process_group: the processes that train one model, and decide as one (DDP, FSDP2, tensor parallelism): all of
             them attach, step and observe together, and each goes on with the statistics of the whole model and the
@@ -155,6 +156,7 @@ class AdaptiveLR:
             shadow=shadow,
             traced=recorder is not None,
             model=model,
+            buffers=attachment.buffers(model, composition, shadow=shadow),
             always_ratio=wanted.ratio,
             tensors_every=wanted.tensors_every,
         )

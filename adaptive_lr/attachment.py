@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 
+from torch import nn
 from torch.optim import Optimizer
 
 from adaptive_lr import optimizers
+from adaptive_lr.buffers import Buffers
 from adaptive_lr.controllers import Composition
 from adaptive_lr.optimizers import as_float
+from adaptive_lr.statistics import Phase
 from adaptive_lr.trace import Header, describe_controllers
 
 
@@ -51,6 +54,13 @@ def check_sweep(composition: Composition, limits: optimizers.Limits, *, shadow: 
         raise ValueError(f"shadow must be False with {names[0]}: a sweep cannot be judged without acting")
     if not limits.raise_lr:
         raise ValueError(f"controllers must not include {names[0]} for this optimizer: {limits.reason}")
+
+
+def buffers(model: nn.Module | None, composition: Composition, *, shadow: bool) -> Buffers | None:
+    """The buffers to take back with an update, where a controller may leave one out and there are any."""
+    if model is None or shadow or all(controller.phase is not Phase.BEFORE for controller in composition):
+        return None
+    return Buffers(model) if any(True for _ in model.buffers()) else None
 
 
 def terms(optimizer: Optimizer, composition: Composition, *, lag: int, shadow: bool) -> dict[str, object]:

@@ -29,6 +29,7 @@ from torch.utils.hooks import RemovableHandle
 
 from adaptive_lr import optimizers
 from adaptive_lr.actuation import act
+from adaptive_lr.buffers import Buffers
 from adaptive_lr.changes import Taken, copied_lr, damp_gradients, write_learning_rates, write_momentum
 from adaptive_lr.optimizers import Rate, as_float
 from adaptive_lr.plain import check_keys
@@ -46,6 +47,7 @@ class Layer:
         shadow: decide and record, change nothing.
         traced: whether there is a trace.
         model: the model that is trained, held weakly, or None.
+        buffers: of that model, which go back where an update is left out; None: they do not.
         always_ratio: whether the update-to-weight ratio is measured at every step, whatever the laws read.
         tensors_every: updates between two of which the ratio of every tensor is asked for; 0: none is.
     """
@@ -58,6 +60,7 @@ class Layer:
         shadow: bool,
         traced: bool,
         model: nn.Module | None = None,
+        buffers: Buffers | None = None,
         always_ratio: bool = False,
         tensors_every: int = 0,
     ) -> None:
@@ -70,6 +73,7 @@ class Layer:
         self._limits = limits
         self._traced = traced
         self._model = None if model is None else weakref.ref(model)
+        self._buffers = buffers
         self._always_ratio = always_ratio
         self._tensors_every = tensors_every
         self._compares_weights = always_ratio or tensors_every > 0
@@ -103,6 +107,8 @@ class Layer:
         for handle in self._handles:
             handle.remove()
         self._handles = []
+        if self._buffers is not None:
+            self._buffers.forget()
 
     # ---------------------------------------------------------------- the two hooks
 
@@ -148,6 +154,11 @@ class Layer:
             return
         self.settle(optimizer)
         self.rows.complete(step)
+        if self._buffers is not None:
+            if step.taken is None:
+                self._buffers.keep()
+            else:
+                self._buffers.put_back()
         if not step.overflow:
             self.last_lr = step.lr
 
@@ -175,6 +186,8 @@ class Layer:
         self.settle(optimizer)
         if snapshot is not None:
             snapshot.put_back(optimizer, model)
+            if self._buffers is not None:
+                self._buffers.keep()
 
     def reference(self, index: int, group: dict[str, Any]) -> float:
         """What a held level multiplies in a group: its `max_lr`, else `initial_lr`, else `lr` at attachment."""
@@ -221,6 +234,8 @@ class Layer:
             judgement = self.rows.judge_on_device(optimizer, step)
             if judgement is not None:
                 step.flags = act(optimizer, judgement, self.rows.meter.workspace)
+                if self._buffers is not None:
+                    self._buffers.put_back(judgement.skip)
         else:
             outcome = self.rows.judge(optimizer, step)
             if outcome is not None and not self.shadow:

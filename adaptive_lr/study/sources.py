@@ -17,9 +17,10 @@ import adaptive_lr_kernels
 PACKAGE = Path(__file__).parents[1]
 
 CONTROL = (
-    "actuation.py", "adaptive.py", "attachment.py", "base_schedule.py", "changes.py", "controllers", "deferred.py",
-    "deliberation.py", "lag.py", "layer.py", "meter.py", "metrics.py", "optimizers.py", "pending.py", "ranks.py",
-    "readback.py", "rows.py", "scores.py", "series.py", "snapshot.py", "statistics.py", "steps.py", "update_ratio.py",
+    "actuation.py", "adaptive.py", "attachment.py", "base_schedule.py", "buffers.py", "changes.py", "controllers",
+    "deferred.py", "deliberation.py", "lag.py", "layer.py", "meter.py", "metrics.py", "optimizers.py", "pending.py",
+    "ranks.py", "readback.py", "rows.py", "scores.py", "series.py", "snapshot.py", "statistics.py", "steps.py",
+    "update_ratio.py",
 )  # fmt: skip
 """What decides how an adaptive run goes. Traces, tables and figures do not."""
 
