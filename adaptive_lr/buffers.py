@@ -61,10 +61,10 @@ def _target(buffer: _Buffer, view: Tensor) -> Tensor:
 class Buffers:
     """The buffers of a model as they were after the last update: running statistics of batch normalisation, counters.
 
-    A forward pass changes them whatever becomes of its gradient. Where the update is left out they go back in place, so
-    that the run goes on as if the batch had never been. Everything that happened to them since the last update goes
-    back with them: all forward passes of accumulated gradients, and what the user wrote. `load_state_dict` of the model
-    is no such change.
+    A forward pass changes them whatever becomes of its gradient. Where the update is left out (by a law, or because a
+    fused optimizer is told of an overflow) they go back in place, so that the run goes on as if the batch had never
+    been. Everything that happened to them since the last update goes back with them: all forward passes of accumulated
+    gradients, and what the user wrote. `load_state_dict` of the model is no such change.
 
     Those of torch's normalisations are copied after every update. What else changes is told by the version counter of
     each tensor, so constants (masks, tables of positions) cost a comparison an update and, after the first update, no

@@ -155,10 +155,10 @@ class Layer:
         self.settle(optimizer)
         self.rows.complete(step)
         if self._buffers is not None:
-            if step.taken is None:
-                self._buffers.keep()
-            else:
+            if step.taken is not None or step.overflow:
                 self._buffers.put_back()
+            else:
+                self._buffers.keep()
         if not step.overflow:
             self.last_lr = step.lr
 

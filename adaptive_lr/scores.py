@@ -68,7 +68,13 @@ class NormPast(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> NormPast:
-        """From plain numbers, in the order of the fields."""
+        """From plain numbers, in the order of the fields.
+
+        Raises:
+            ValueError: they are not as many as there are fields.
+        """
+        if len(values) != len(cls._fields):
+            raise ValueError(f"norms must be {len(cls._fields)} numbers ({', '.join(cls._fields)}), got {values}")
         known, expected, slope, variance, streak = values
         return cls(int(known), expected, slope, variance, int(streak))
 

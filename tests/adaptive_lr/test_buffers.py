@@ -133,6 +133,24 @@ def test_all_forward_passes_of_an_update_go_back() -> None:
             assert all(map(torch.equal, before, state_of(model, optimizer)))
 
 
+def test_an_overflow_that_a_fused_optimizer_is_told_of_takes_them_back() -> None:
+    """As a GradScaler does: it sets `found_inf` and calls the step, which does nothing."""
+    model = Net()
+    optimizer: Any = torch.optim.AdamW(model.parameters(), fused=True)
+    control = AdaptiveLR(optimizer, GradientSpike(), model=model)
+    for x in batches(3):
+        before = [buffer.clone() for buffer in model.buffers()]
+        optimizer.zero_grad()
+        model(x).mean().backward()
+        optimizer.step()
+        control.step()
+    optimizer.found_inf = torch.ones(())
+    before = [buffer.clone() for buffer in model.buffers()]
+    model(batches(1)[0]).mean().backward()
+    optimizer.step()
+    assert all(map(torch.equal, before, model.buffers()))
+
+
 def test_evaluations_of_a_closure_go_back_too() -> None:
     model = Net()
     optimizer = torch.optim.LBFGS(model.parameters(), lr=0.1, max_iter=3)

@@ -157,6 +157,8 @@ def test_whatever_comes_there_is_a_score(norms):
 def test_a_past_is_made_of_plain_numbers():
     past, _ = scored([1.0, 3.0, 2.0])
     assert NormPast.of([float(value) for value in past]) == past
+    with pytest.raises(ValueError, match=r"norms must be 5 numbers \(known, .*\), got \[0.5\]"):
+        NormPast.of([0.5])
     assert [type(value) for value in NormPast.of([3.0, 0.5, 0.0, 0.1, -1.0])] == [int, float, float, float, int]
 
 
