@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from adaptive_lr import AdaptiveLR
 from adaptive_lr.controllers import GradientSpike
 from adaptive_lr.scores import NORM_LAW
+from gpu_waits import waits_raise
 
 STEPS = 40
 REFLEX = {"damp", "skip"}
@@ -85,6 +86,26 @@ def test_a_fused_optimizer_is_left_out_to_the_last_bit(device: torch.device, nam
         assert torch.equal(one, other)
     run.step()
     assert not torch.equal(before[0], run.parameters[0])
+
+
+@pytest.mark.parametrize("bad", [True, False])
+def test_buffers_go_back_by_the_flag_on_the_device(device: torch.device, bad: bool) -> None:
+    """The host neither waits nor knows: statistics of batch normalisation stay where the update is left out."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(16, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 1)).to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    control = AdaptiveLR(optimizer, GradientSpike(), lag=2, model=model)
+    inputs = torch.randn(64, 16, device=device)
+    for step in range(STEPS):
+        before = [buffer.clone() for buffer in model.buffers()]
+        scale = 1e6 if bad and step == STEPS - 1 else 1.0
+        optimizer.zero_grad()
+        ((model(inputs * scale) - 1.0).square().mean() * scale).backward()
+        with waits_raise():
+            optimizer.step()
+        control.step()
+    same = [torch.equal(one, other) for one, other in zip(before, model.buffers(), strict=True)]
+    assert all(same) if bad else not any(same)
 
 
 @pytest.mark.parametrize("make", [*FUSED.values(), *UNFUSED.values()], ids=[*FUSED, *(f"{n} foreach" for n in UNFUSED)])
