@@ -153,4 +153,5 @@ def _can_be_kept(tensor: Tensor) -> bool:
 
 
 def _flat(tensor: Tensor) -> Tensor:
-    return local(tensor.detach()).view(-1)
+    """A 1-d view that counts no versions: a graph that is yet to be gone backwards through may hold the buffer."""
+    return local(tensor.data).view(-1)

@@ -219,6 +219,27 @@ def test_the_device_decides_without_the_host(skipped: bool) -> None:
         torch.testing.assert_close(now, expected, rtol=0.0, atol=0.0, equal_nan=True)
 
 
+@pytest.mark.parametrize("skip", [None, torch.zeros(()), torch.ones(())])
+def test_a_graph_that_is_still_to_be_gone_through_is_none_the_wiser(skip: Tensor | None) -> None:
+    """Autograd refuses buffers whose version has changed since the forward pass.
+
+    So it would where two losses share a network, and the step of one comes between the passes of the other.
+    """
+    model = Net()
+    buffers = Buffers(model)
+    x = torch.randn(4, 6)
+    gradients = []
+    for put_back in (False, True):
+        model.zero_grad()
+        loss = model(x).square().mean()
+        if put_back:
+            buffers.put_back(skip)
+        loss.backward()
+        gradients.append([parameter.grad.clone() for parameter in model.parameters() if parameter.grad is not None])
+        buffers.keep()
+    assert all(map(torch.equal, *gradients))
+
+
 def test_constants_take_no_memory_after_the_first_update() -> None:
     model = Net()
     buffers = Buffers(model)
