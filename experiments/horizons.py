@@ -17,10 +17,10 @@ Finished runs are kept in `runs/horizons` and not repeated. Writes `results/hori
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from adaptive_lr.study import StudyError, StudyFolder
 from adaptive_lr.study.study import check_workload
@@ -65,8 +65,12 @@ def window(peak: float, shorter: int, steps: int) -> list[int]:
 class Bench(robustness.Bench):
     """One workload with one optimizer for one number of updates, in a folder that keeps its runs.
 
+    Attributes:
+        references: name -> reference of the workloads that there are.
+        above: half-decades above the tuned peak that are reported.
+
     Args:
-        name: of the workload, in `TUNING`.
+        name: of the workload.
         optimizer: "sgd" or "adamw".
         steps: updates of every run.
         folder: where runs are kept.
@@ -74,8 +78,11 @@ class Bench(robustness.Bench):
         jobs: processes.
     """
 
+    references: ClassVar[Mapping[str, str]] = TUNING
+    above: ClassVar[Sequence[int]] = ABOVE
+
     def __init__(self, name: str, optimizer: str, steps: int, folder: StudyFolder, *, seeds: int, jobs: int) -> None:
-        super().__init__(name, TUNING[name], optimizer, folder, seeds=seeds, jobs=jobs)
+        super().__init__(name, self.references[name], optimizer, folder, seeds=seeds, jobs=jobs)
         self.steps = steps
         self.tuning_seeds = TUNING_SEEDS
         self.seeds = range(TUNING_SEEDS.stop, TUNING_SEEDS.stop + seeds)
@@ -103,8 +110,16 @@ class Bench(robustness.Bench):
         Raises:
             StudyError: runs failed.
         """
-        halves, tuning = self.tuned(window(peak, check_workload(self.reference).total_steps, self.steps))
-        higher = [halves[best(tuning)] + offset for offset in ABOVE]
+        return self.entry_around(window(peak, check_workload(self.reference).total_steps, self.steps))
+
+    def entry_around(self, halves: list[int]) -> dict[str, Any]:
+        """The entry of the record, tuned over these half-decades and more where the best is at the edge.
+
+        Raises:
+            StudyError: runs failed.
+        """
+        halves, tuning = self.tuned(halves)
+        higher = [halves[best(tuning)] + offset for offset in self.above]
         above = {recipe: self.cells(recipe, higher) for recipe in ("cosine", "cosine+guarded")}
         (automatic,) = self.cells("automatic", [GIVEN])
         if len(self.results) < len(self.planned):

@@ -26,6 +26,20 @@ SET_ASIDE = {
 }
 """Name -> reference of the workloads run when the laws are fixed, and never while a constant is being chosen."""
 
+ELSEWHERE = {
+    "vae-digits": f"{_PACKAGE}.elsewhere.vae:DigitsVAE",
+    "unet-denoiser": f"{_PACKAGE}.elsewhere.denoiser:Denoiser",
+    "matrix-factorisation": f"{_PACKAGE}.elsewhere.factorisation:Ratings",
+    "graph-convolution": f"{_PACKAGE}.elsewhere.graph:BlockModel",
+    "realnvp-moons": f"{_PACKAGE}.elsewhere.flow:MoonsFlow",
+    "pinn-oscillator": f"{_PACKAGE}.elsewhere.oscillator:Oscillator",
+    "lstm-text": f"{_PACKAGE}.elsewhere.help_text:HelpText",
+    "adding-tcn": f"{_PACKAGE}.elsewhere.adding:Adding",
+    "wide-and-deep": f"{_PACKAGE}.elsewhere.clicks:Clicks",
+    "poisson-exposure": f"{_PACKAGE}.elsewhere.claims:Claims",
+}
+"""Name -> reference of problems of other kinds, likewise never run while a constant is being chosen."""
+
 SPIKES = {
     "gradient-spikes": f"{_PACKAGE}.spikes:gradient_spikes",
     "large-gradient-spikes": f"{_PACKAGE}.spikes:large_gradient_spikes",

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.integrate
 import scipy.optimize
 import torch
 from torch import Tensor, nn
@@ -23,13 +24,18 @@ from experiments.workloads.adam_quadratic import AdamQuadratic
 from experiments.workloads.breast_cancer import BreastCancer
 from experiments.workloads.byte_gpt import ByteGPT
 from experiments.workloads.diabetes import Diabetes
+from experiments.workloads.elsewhere.adding import Adding
+from experiments.workloads.elsewhere.drawing import shuffled, three_parts
+from experiments.workloads.elsewhere.flow import MoonsFlow
+from experiments.workloads.elsewhere.graph import BlockModel
+from experiments.workloads.elsewhere.oscillator import DAMPING, OMEGA, Oscillator
 from experiments.workloads.fine_tuning import FineTuning, pretrained_weights
 from experiments.workloads.mnist1d import MNIST1D, generate
 from experiments.workloads.quadratic import Quadratic
 from experiments.workloads.raw_mlp import RawMLP
 from experiments.workloads.rosenbrock import Rosenbrock
 
-REFERENCES = {**workloads.TUNING, **workloads.SET_ASIDE, **workloads.SPIKES}
+REFERENCES = {**workloads.TUNING, **workloads.SET_ASIDE, **workloads.ELSEWHERE, **workloads.SPIKES}
 
 START = {
     "digits-mlp": math.log(10),
@@ -45,6 +51,11 @@ START = {
     "wide-mlp": math.log(10),
     "diabetes": 1.0,
     "adam-quadratic": 0.5,
+    "vae-digits": 64 * math.log(2),
+    "unet-denoiser": 1.0,
+    "graph-convolution": math.log(6),
+    "lstm-text": math.log(47),
+    "wide-and-deep": math.log(2),
 }
 """Loss at initialisation of a model that knows nothing: ln(classes), the variance, or the value at the start."""
 
@@ -62,6 +73,16 @@ NUM_PARAMETERS = {
     "raw-mlp": 26_122,
     "diabetes": 4_929,
     "wide-mlp": 60_010,
+    "vae-digits": 103_760,
+    "unet-denoiser": 8_401,
+    "matrix-factorisation": 5_851,
+    "graph-convolution": 310,
+    "realnvp-moons": 7_116,
+    "pinn-oscillator": 1_153,
+    "lstm-text": 27_223,
+    "adding-tcn": 3_265,
+    "wide-and-deep": 10_842,
+    "poisson-exposure": 3_025,
 }
 
 
@@ -105,7 +126,8 @@ def test_a_workload_is_found_and_accepted_like_any_users(reference: str) -> None
 
 def test_names_are_unique_and_the_set_aside_workloads_are_not_tuned_on() -> None:
     assert len(workloads.SET_ASIDE) == 2
-    assert not workloads.SET_ASIDE.keys() & workloads.TUNING.keys()
+    assert not {*workloads.SET_ASIDE, *workloads.ELSEWHERE} & workloads.TUNING.keys()
+    assert not workloads.SET_ASIDE.keys() & workloads.ELSEWHERE.keys()
     own = {name: load_workload(reference).name for name, reference in REFERENCES.items()}
     # Only disturbed workloads share a name, and so their seeds, with the one they disturb.
     assert {key for key, name in own.items() if key != name} == {
@@ -131,7 +153,7 @@ def test_equal_seeds_give_equal_weights_and_batches_and_other_seeds_other_batche
     assert all(map(torch.equal, weights, again))
     assert all(map(torch.equal, batches, batches_again))
     assert not all(map(torch.equal, weights, others))
-    noiseless = isinstance(workload, AdamQuadratic)
+    noiseless = isinstance(workload, AdamQuadratic | BlockModel)  # always the same batch
     assert all(map(torch.equal, batches, other_batches)) == noiseless
 
 
@@ -335,6 +357,54 @@ class TestObjectives:
         envelope = np.lib.stride_tricks.sliding_window_view(losses, 50).max(axis=1)
         assert abs(int(envelope.argmin()) - crossed) <= 50
         assert max(losses[crossed:]) > 1e9 * losses[crossed]
+
+
+class TestElsewhere:
+    def test_a_flow_is_a_density(self) -> None:
+        """It integrates to 1, whatever its weights."""
+        model = build(MoonsFlow())
+        for parameter in model.parameters():
+            parameter.data.mul_(1.5)
+        side = torch.linspace(-12.0, 12.0, 601)
+        points = torch.cartesian_prod(side, side)
+        with torch.no_grad():
+            density = (-model(points).double()).exp()
+        assert float(density.sum()) * 0.04**2 == pytest.approx(1.0, abs=0.01)
+
+    def test_the_oscillator_is_held_to_its_equation(self) -> None:
+        """Scipy's integration of it is the exact solution that errors are taken from."""
+        workload = Oscillator()
+        times = workload.times[:, 0].double().numpy()
+        solved = scipy.integrate.solve_ivp(
+            lambda _, y: [y[1], -2.0 * DAMPING * OMEGA * y[1] - OMEGA**2 * y[0]], (0.0, times[-1]), [1.0, 0.0],
+            t_eval=times, rtol=1e-9, atol=1e-12,
+        )  # fmt: skip
+        np.testing.assert_allclose(workload.exact[:, 0].numpy(), solved.y[0], atol=1e-5)
+
+    def test_sums_are_of_the_two_marked_values_and_vary_as_stated(self) -> None:
+        workload = Adding()
+        sequences, sums = workload.splits["test"]
+        assert torch.equal(sequences[:, 1].sum(1), torch.full((1000,), 2.0))
+        assert torch.equal(sequences[:, 1, :8].sum(1), torch.ones(1000))
+        torch.testing.assert_close((sequences[:, 0] * sequences[:, 1]).sum(1), sums)
+        zero = workload.loss(lambda x: torch.zeros(len(x)), (sequences, sums))  # type: ignore[arg-type]
+        assert float(zero) == pytest.approx(1.0, abs=0.1)
+
+    def test_the_graph_is_normalised_and_its_parts_are_apart(self) -> None:
+        workload = BlockModel()
+        adjacency = workload.adjacency.to_dense().double()
+        torch.testing.assert_close(adjacency, adjacency.T)
+        largest = torch.linalg.eigvalsh(adjacency[:, :])[-1]
+        assert float(largest) == pytest.approx(1.0, abs=1e-5)  # of D^-1/2 (A + I) D^-1/2
+        nodes = torch.cat([workload.train, *workload.splits.values()])
+        assert sorted(nodes.tolist()) == list(range(1800))
+
+    def test_an_epoch_shows_every_example_once_and_parts_are_in_order(self) -> None:
+        epoch = torch.cat(list(islice(shuffled(10, 3, seed=0), 3)))
+        assert len(set(epoch.tolist())) == 9
+        train, splits = three_parts([torch.arange(10), torch.arange(10) * 2], 6, 3)
+        assert [column.tolist() for column in train] == [[0, 1, 2, 3, 4, 5], [0, 2, 4, 6, 8, 10]]
+        assert {name: part[0].tolist() for name, part in splits.items()} == {"validation": [6, 7, 8], "test": [9]}
 
 
 class TestFineTuning:
