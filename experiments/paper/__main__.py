@@ -30,6 +30,7 @@ from experiments.paper import (
     ablation,
     changing_data,
     cost,
+    elsewhere,
     faults,
     growing_noise,
     horizons,
@@ -66,6 +67,9 @@ PARTS: Sequence[tuple[str, Callable[[Mapping[str, Any]], Part]]] = (
 )
 """Recorded result, and what the paper takes from it; one record may give several parts."""
 
+OPTIONAL: Sequence[tuple[str, Callable[[Mapping[str, Any]], Part]]] = (("elsewhere.json", elsewhere.part),)
+"""The same of records that the paper says nothing of where they are missing."""
+
 BENCHMARKS = Path("kernels", "benchmarks", "results")
 """Below the root: where the benchmark leaves a record for each device; the paper takes those that are there."""
 
@@ -83,6 +87,8 @@ def generated(results: Path = RESULTS) -> dict[str, str | bytes]:
         if not path.is_file():
             raise StudyError(f"there is no record {path}; experiments/README.md says what makes it")
         parts.append((path, make(json.loads(path.read_text()))))
+    there = ((results / name, make) for name, make in OPTIONAL if (results / name).is_file())
+    parts += [(path, make(json.loads(path.read_text()))) for path, make in there]
     benchmarks = {path.stem: path for path in (root / BENCHMARKS).glob("*.json")}
     for name, device in cost.devices(benchmarks).items():
         parts += [(benchmarks[name], cost.part(json.loads(benchmarks[name].read_text()), device))]

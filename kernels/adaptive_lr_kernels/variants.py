@@ -115,7 +115,7 @@ def judging(*, clip: float | None, scaled: bool, acts: bool = True) -> Variant:
     """`judge_norm`; where it only scores, its thresholds are infinite."""
     damp_above, skip_above = (4.0, 6.0) if acts else (math.inf, math.inf)
     constants: dict[str, float | None] = {"DAMP_ABOVE": damp_above, "SKIP_ABOVE": skip_above, "CLIP": clip}
-    constants |= {"WARMUP": 16, "SPREAD_FLOOR": 0.25, "BOUND": 2.0, "WITHIN": 0.9205, "LEAST_MEMORY": 8.0}
+    constants |= {"WARMUP": 16, "SPREAD_FLOOR": 0.35, "BOUND": 2.0, "WITHIN": 0.9205, "LEAST_MEMORY": 8.0}
     constants |= {"LEVEL_MEMORY": 32.0, "LEVEL_SHARE": 12.0, "SCALE_MEMORY": 256.0, "SCALE_SHARE": 3.0}
     constants |= {"TREND": 0.015625, "ADOPT_AFTER": 16} | ({} if scaled else {"grad_scale": None})
     name = "judge" + ("" if acts else ", score alone") + (", clip" if clip else "") + (", scaled" if scaled else "")

@@ -40,7 +40,7 @@ def written_out(norms):
     known, level, slope, variance, streak, scores = 0, 0.0, 0.0, 0.0, 0, []
     within = scipy.integrate.quad(lambda z: min(z * z, 4.0) * scipy.stats.norm.pdf(z), -40, 40, points=[-2, 2])[0]
     for norm in norms:
-        deviation = max(variance**0.5, 0.25)
+        deviation = max(variance**0.5, 0.35)
         if not np.isfinite(norm):
             scores.append(np.inf)
             continue

@@ -66,7 +66,7 @@ def follow(norms: list[float], law: GradientSpike) -> tuple[int, int]:
 def test_the_columns_are_named() -> None:
     row = judge(Past.empty("cpu"), scalar(2.0), ReflexSettings(4.0, 6.0, None, NORM_LAW)).row
     assert dict(zip(COLUMNS, row.tolist(), strict=True)) == {
-        "score": 0.0, "typical": 2.0, "spread": 0.25, "damp": 1.0, "skip": 0.0,
+        "score": 0.0, "typical": 2.0, "spread": 0.35, "damp": 1.0, "skip": 0.0,
     }  # fmt: skip
 
 
